@@ -48,6 +48,11 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]!r}..."
 
 
+def bounds_text(bounds: tuple[float, float] | None, digits: int = 3) -> str:
+    """An interval as low–high; a dash for none."""
+    return "–" if bounds is None else f"{bounds[0]:.{digits}f}–{bounds[1]:.{digits}f}"
+
+
 def box_text(box: NDArray[np.float64] | Sequence[float]) -> str:
     """A box as xmin ymin xmax ymax, without trailing zeros."""
     return " ".join(f"{float(value):.10g}" for value in box)

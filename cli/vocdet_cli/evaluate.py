@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocdet.wording import bounds_text
 from vocdet_cli import render
 from vocdet_cli.backends import chosen_backend
 from vocdet_cli.left_out import count_left_out, show_left_out
@@ -256,8 +257,8 @@ def _threshold_table(report: EvalReport) -> Table:
     table = render.table(f"{at}: correct, wrong and missed objects; false detections", *columns)
     for (row, name), bounds in zip(_rows(report), _intervals(report), strict=True):
         threshold = render.metric(row.threshold) if isinstance(row, LabelMetrics) else ""
-        shares = [_with_bounds(row, one, bounds) for one in ("precision", "recall", "f1")]
-        table.add_row(name, threshold, *shares, *map(str, (row.correct, row.wrong, row.missed, row.false)))
+        columns = ("precision", "recall", "f1", "correct", "wrong", "missed", "false")
+        table.add_row(name, threshold, *(_with_bounds(row, one, bounds) for one in columns))
     return table
 
 
@@ -265,8 +266,14 @@ def _error_table(report: EvalReport) -> Table:
     errors = report.errors
     table = render.table("errors at any score, by the AP50 that curing them would add (TIDE)", "error", "count", "AP50")
     counts = errors.counts()
+    known = report.interval.errors if report.interval else {}
     for name, cost in errors.costs.items():
-        table.add_row(ERRORS[name], str(counts[name]), f"+{cost:.3f}")
+        bounds = known.get(name, {})
+        table.add_row(
+            ERRORS[name],
+            _above(str(counts[name]), bounds.get("count"), 0),
+            _above(f"+{cost:.3f}", bounds.get("ap50")),
+        )
     return table
 
 
@@ -277,10 +284,15 @@ def _intervals(block: EvalReport | MaskReport) -> list[Mapping[str, Bounds]]:
 
 
 def _with_bounds(row: Metrics | MaskMetrics, name: str, bounds: Mapping[str, Bounds]) -> str:
-    """A metric, and its interval below."""
-    text = render.metric(getattr(row, name))
-    known = bounds.get(name)
-    return text if known is None else f"{text}\n[dim]{known[0]:.2f}–{known[1]:.2f}[/]"
+    """A metric or a count, and its interval below."""
+    value = getattr(row, name)
+    if isinstance(value, int):
+        return _above(str(value), bounds.get(name), 0)
+    return _above(render.metric(value), bounds.get(name), 2)
+
+
+def _above(text: str, bounds: Bounds, digits: int = 3) -> str:
+    return text if bounds is None else f"{text}\n[dim]{bounds_text(bounds, digits)}[/]"
 
 
 def _rows(report: EvalReport) -> list[tuple[Metrics, str]]:
@@ -294,7 +306,9 @@ def _summary_lines(report: EvalReport) -> list[str]:
     alarms = report.false_alarms
     if alarms.images:
         of = f"{alarms.detections} in {alarms.alarmed} of {alarms.images} images without objects"
-        lines.append(f"false detections: {of}, {alarms.per_image or 0:.3f} per image")
+        known = report.interval.false_alarms.get("per_image") if report.interval else None
+        within = f" ({bounds_text(known)})" if known else ""
+        lines.append(f"false detections: {of}, {alarms.per_image or 0:.3f} per image{within}")
     if alarms.images == report.images:
         return lines
     for name, block in (("COCO", report), ("COCO, masks", report.masks)):
@@ -303,11 +317,7 @@ def _summary_lines(report: EvalReport) -> list[str]:
                 f"{name}: " + "  ".join(f"{name} {render.metric(value)}" for name, value in block.coco.items())
             )
         if block and block.interval:
-            bounds = (f"{name} {_bounds_text(value)}" for name, value in block.interval.bounds.items())
+            bounds = (f"{name} {bounds_text(value)}" for name, value in block.interval.bounds.items())
             within = f"{block.interval.share:.0%} of {block.interval.resamples} resamples of the images"
             lines.append(f"  {within}: " + "  ".join(bounds))
     return lines
-
-
-def _bounds_text(value: tuple[float, float] | None) -> str:
-    return "–" if value is None else f"{value[0]:.3f}–{value[1]:.3f}"

@@ -4,6 +4,8 @@ const state = { threshold: null, label: -1, cell: null, shown: 24 };
 const byId = (id) => document.getElementById(id);
 const share = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 
+const range = (bounds, digits = 3) => (bounds ? `\n${bounds[0].toFixed(digits)}–${bounds[1].toFixed(digits)}` : "");
+
 function element(name, text, attributes = {}) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text;
@@ -38,8 +40,7 @@ function showLabels() {
     const mine = columns[i][1] === order.key;
     cell.setAttribute("aria-sort", mine ? (order.falling ? "descending" : "ascending") : "none");
   });
-  const range = (bounds) => (bounds ? `\n${bounds[0].toFixed(2)}–${bounds[1].toFixed(2)}` : "");
-  const cells = (one) => columns.map(([, key]) => (shares.has(key) ? share(one[key]) + range(one.interval[key]) : String(one[key])));
+  const cells = (one) => columns.map(([, key]) => (shares.has(key) ? share(one[key]) + range(one.interval[key], 2) : String(one[key]) + range(one.interval[key], 0)));
   byId("label-table").tBodies[0].replaceChildren(...data.labels.map((one) => row(cells(one))));
 }
 
@@ -80,7 +81,7 @@ function draw(id, traces, x, y, extra = {}) {
   const layout = { margin: { l: 56, r: 12, t: 12, b: 48 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: color("--ink"), family: "system-ui, sans-serif" }, xaxis: axis(x), yaxis: axis(y), hovermode: "closest",
     showlegend: traces.length > 1 && traces.length <= 12, legend: { orientation: "h", y: -0.2 } };
-  Plotly.react(id, traces, layout, { displayModeBar: false, responsive: true });
+  window.Plotly?.react(id, traces, layout, { displayModeBar: false, responsive: true });
 }
 
 function drawCurves() {
@@ -207,10 +208,10 @@ for (const [name, key] of columns) {
   cell.append(button);
   heading.append(cell);
 }
-byId("error-table").tBodies[0].append(...data.errors.map((one) => row([one.name, String(one.count), `+${one.ap50.toFixed(3)}`])));
-byId("group-table").tBodies[0].append(...data.groups.map((one) => row([one.by, one.group, String(one.objects), share(one.recall)])));
+byId("error-table").tBodies[0].append(...data.errors.map((one) => row([one.name, String(one.count) + range(one.interval.count, 0), `+${one.ap50.toFixed(3)}` + range(one.interval.ap50)])));
+byId("group-table").tBodies[0].append(...data.groups.map((one) => row([one.by, one.group, String(one.objects), share(one.recall) + range(one.interval)])));
 byId("calibration-note").textContent = data.calibration.error === null ? "no detections"
-  : `Scores differ from the share of correct detections by ${data.calibration.error.toFixed(3)} on average (Guo et al. 2017).`;
+  : `Scores differ from the share of correct detections by ${data.calibration.error.toFixed(3)}${data.calibration.interval ? ` (${range(data.calibration.interval).trim()})` : ""} on average (Guo et al. 2017).`;
 byId("label").append(element("option", "all labels", { value: "-1" }), ...data.curves.map((one, i) => element("option", one.label, { value: String(i) })));
 byId("label").addEventListener("change", (event) => { state.label = Number(event.target.value); showCounts(); drawCurves(); });
 for (const id of ["threshold", "gallery-threshold"]) byId(id).addEventListener("input", (event) => setThreshold(Number(event.target.value)));
@@ -222,7 +223,12 @@ showLabels();
 showCounts();
 showMatrix();
 showGallery();
-drawCurves();
-drawOthers();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawCurves(); drawOthers(); });
-document.documentElement.dataset.ready = "true";
+requestAnimationFrame(() => setTimeout(() => { // the library of the plots takes longer than all the rest: the page is shown first
+  const library = element("script", byId("plotly").textContent);
+  document.head.append(library);
+  library.remove();
+  drawCurves();
+  drawOthers();
+  document.documentElement.dataset.ready = "true";
+}));

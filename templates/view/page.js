@@ -66,6 +66,7 @@ function add(text, control) {
   byId("filters").append(label);
 }
 
+let begun = answer("/images?"); // of the first page, while the filters are on their way
 async function select() {
   const values = new URLSearchParams();
   for (const [name, value] of new FormData(byId("filters")))
@@ -74,7 +75,8 @@ async function select() {
   byId("list").href = `/list.txt?${query}`;
   pages.clear();
   const mine = ++turn;
-  const first = await answer(`/images?${query}`);
+  const first = await (query === "" && begun ? begun : answer(`/images?${query}`));
+  begun = null;
   if (mine !== turn) return;
   pages.set(0, first.images);
   count = first.count;

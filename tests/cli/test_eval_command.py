@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -192,3 +193,15 @@ def test_detections_of_another_tool(vocdet: Run, root: Path) -> None:
     assert "Evaluated text files of the VOC devkit" in out
     assert vocdet("eval", "comp3_det_test_cat.txt", "--data", root, "--min-ap50", "0.2")[0] == 0
     assert vocdet("eval", "comp3_det_test_cat.txt", "--data", root, "--own-thresholds")[0] == 2
+
+
+def test_counts_errors_and_sizes_have_intervals(vocdet: Run, root: Path) -> None:
+    Path("comp3_det_test_cat.txt").write_text("a 0.9 5 5 40 50\nc 0.95 5 5 40 50\n")
+    code, out, _ = vocdet("eval", "comp3_det_test_cat.txt", "--data", root, "--interval")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    after = {line[0]: below for line, below in zip(lines, lines[1:], strict=False) if line}
+    assert after["background"][0] == "0–3"  # the one in the image without objects, drawn up to thrice
+    assert after["cat"][-4:] == ["0–3", "0–0", "0–3", "0–3"]  # correct, wrong, missed, false
+    assert "1 in 1 of 1 images without objects, 1.000 per image (1.000–1.000)" in out
+    assert re.search(r"95% of 1000 resamples of the images: .*APs –  APm 0\.\d+–0\.\d+", out)

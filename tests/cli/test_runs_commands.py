@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.workflows.test_compare_split import runs  # noqa: F401
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
 from vocdet.runs import journal
@@ -205,3 +206,18 @@ def test_a_comparison_needs_two_runs(vocdet: Run) -> None:
     code, out, err = vocdet("compare")
     assert (code, out) == (2, "")
     assert "Usage" in err
+
+
+def test_a_paired_test_on_a_split(vocdet: Run, runs: tuple[Path, list[Path]]) -> None:  # noqa: F811
+    root, folders = runs
+    code, out, _ = vocdet("compare", *folders, "--split", "test", "--data", root)
+    assert code == 0
+    assert "paired test on test: the same 10 images, drawn 1,000 times" in out
+    words = " ".join(out.split())
+    assert "AP50" in words
+    assert "−0.500" in words
+    code, out, _ = vocdet("compare", *folders, "--split", "test", "--data", root, "--json")
+    first = json.loads(out)["tests"][0]
+    assert (first["metric"], first["before"], first["after"], first["difference"]) == ("AP50", ["a", "b"], ["c"], -0.5)
+    assert first["p"] < 0.05
+    assert vocdet("compare", *folders, "--split", "night", "--data", root)[0] == 1

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from tests.evaluation.scores import coco_score
-from vocdet.data.dataset import Dataset
+from vocdet.boxes import area
+from vocdet.data.dataset import Dataset, Objects
 from vocdet.data.detections import Detections
-from vocdet.evaluation import bootstrap as module
-from vocdet.evaluation.bootstrap import BOUNDED_METRICS, Resampling, bootstrap, paired_difference, paired_test
-from vocdet.evaluation.matching import box_pairs, stack
+from vocdet.evaluation import bootstrap as paired_module
+from vocdet.evaluation import resamples as module
+from vocdet.evaluation.bootstrap import Interval, bootstrap, paired_difference, paired_test
+from vocdet.evaluation.coco_score import score_pairs
+from vocdet.evaluation.matching import box_pairs, match_voc, stack
 from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.evaluation.resamples import Resampling
 
 if TYPE_CHECKING:
     from tests.evaluation.conftest import Make
@@ -47,6 +51,15 @@ def samples(make: Make) -> tuple[Dataset, list[Detections]]:
     return make.truth(LABELS, objects), make.found(LABELS, found)
 
 
+def interval_of(objects: Objects, found: list[Detections], drawing: Resampling) -> Interval:
+    """The interval of the averages."""
+    table = stack(found, len(LABELS))
+    pairs = box_pairs(objects, table, floor=0.5)
+    voc = match_voc(pairs, objects, len(table), 0.5).outcome
+    coco = score_pairs(pairs, table, objects, len(LABELS), area(objects.box))
+    return bootstrap(coco, voc, table, objects, drawing, len(LABELS))
+
+
 def drawn(truth: Dataset, found: list[Detections], images: np.ndarray[Any, Any], make: Make) -> dict[str, float | None]:
     """The figures of the dataset of these images, some of them many times."""
     objects = [
@@ -65,14 +78,12 @@ def test_the_bounds_are_percentiles_of_the_figures_of_datasets_of_the_drawn_imag
     samples: tuple[Dataset, list[Detections]], make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth, found = samples
-    table = stack(found, len(LABELS))
-    pairs = box_pairs(truth.objects, table, floor=0.5)
     monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 300)  # several pieces
-    done = bootstrap(pairs, table, truth.objects, Resampling(len(truth), 40, 5))
+    done = interval_of(truth.objects, found, Resampling(len(truth), 40, 5))
     numbers = np.random.default_rng(5)
     figures = [drawn(truth, found, numbers.integers(0, 9, 9), make) for _ in range(40)]
-    for name in BOUNDED_METRICS:
-        expected = np.percentile([one[name] for one in figures], (2.5, 97.5))
+    for name in done.bounds:
+        expected = np.percentile([value for one in figures if (value := one[name]) is not None], (2.5, 97.5))
         assert done.bounds[name] == pytest.approx(expected.tolist(), abs=1e-12)
     low, high = done.bounds["AP"] or (1, 0)
     assert 0 < low < high < 1
@@ -82,9 +93,10 @@ def test_the_metric_of_all_images_is_within_the_interval(samples: tuple[Dataset,
     report = evaluate(*samples, resamples=200)
     assert report.interval is not None
     assert (report.interval.share, report.interval.resamples, report.interval.seed) == (0.95, 200, 0)
-    for name, bounds in report.interval.bounds.items():
-        assert bounds is not None
-        assert bounds[0] < (report.coco[name] or 0) < bounds[1]
+    for name, value in report.coco.items():
+        bounds = report.interval.bounds[name]
+        assert (bounds is None) == (value is None)
+        assert bounds is None or bounds[0] < (value or 0) < bounds[1] or not value, name
 
 
 def test_the_same_seed_gives_the_same_interval(samples: tuple[Dataset, list[Detections]]) -> None:
@@ -99,9 +111,8 @@ def test_it_narrows_with_more_images(samples: tuple[Dataset, list[Detections]]) 
     width = []
     for times in (1, 9):
         rows = np.tile(np.arange(9), times)
-        table = stack([found[i] for i in rows], len(LABELS))
         objects = _repeated(many[0], times)
-        done = bootstrap(box_pairs(objects, table, floor=0.5), table, objects, Resampling(9 * times, 200))
+        done = interval_of(objects, [found[i] for i in rows], Resampling(9 * times, 200))
         low, high = done.bounds["AP"] or (0, 0)
         width.append(high - low)
     assert width[1] == pytest.approx(width[0] / 3, rel=0.3)  # as one over the root of nine
@@ -142,7 +153,8 @@ def test_without_detections_the_bounds_are_0(make: Make) -> None:
     truth = make.truth(LABELS, [[("cat", (0.0, 0.0, 9.0, 9.0))], []])
     report = evaluate(truth, make.found(LABELS, [[], []]), resamples=20)
     assert report.interval is not None
-    assert set(report.interval.bounds.values()) == {(0.0, 0.0)}
+    larger = {"APm", "APl", "ARm", "ARl"}
+    assert report.interval.bounds == {name: None if name in larger else (0.0, 0.0) for name in report.coco}
 
 
 def found_in(count: int, images: int, make: Make) -> list[Detections]:
@@ -173,7 +185,7 @@ def test_a_difference_is_of_the_same_drawn_images(
 ) -> None:
     truth, found = samples
     fewer = [one.above(np.full(len(LABELS), 0.5, np.float32)) for one in found]
-    monkeypatch.setattr(module, "RESAMPLES", 40)
+    monkeypatch.setattr(paired_module, "RESAMPLES", 40)
     bounds = paired_difference(truth, fewer, found, "AP", seed=5)
     numbers = np.random.default_rng(5)
     both = [[drawn(truth, each, images, make)["AP"] or 0.0 for each in (fewer, found)]
@@ -188,7 +200,8 @@ def test_every_figure_of_a_label_has_an_interval(
     truth, found = samples
     limits = np.array([0.3, 0.4, 0.9], np.float32)
     monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 300)
-    interval = evaluate(truth, found, thresholds=limits, resamples=25, seed=5).interval
+    report = evaluate(truth, found, thresholds=limits, resamples=25, seed=5)
+    interval = report.interval
     assert interval is not None
     numbers = np.random.default_rng(5)
     drawn: list[EvalReport] = []
@@ -202,8 +215,45 @@ def test_every_figure_of_a_label_has_an_interval(
             values = [value for row in rows_of if (value := getattr(row, name)) is not None]
             expected = np.percentile(values, (2.5, 97.5)).tolist() if values else None
             assert known == (None if expected is None else pytest.approx(expected, abs=1e-12)), (i, name)
-    assert interval.overall.keys() == {"ap_voc07", "ap_voc", "ap", "ap50", "precision", "recall", "f1"}
+    assert interval.overall.keys() == asdict(report.overall).keys() - {"images", "objects", "difficult"}
+    assert interval.bounds.keys() == report.coco.keys()
     assert interval.labels[2]["ap50"] is None  # no owl
+
+
+def percentiles(values: list[float | None]) -> Any:
+    """The bounds that these values of the resamples should have."""
+    known = [value for value in values if value is not None]
+    return pytest.approx(np.percentile(known, (2.5, 97.5)).tolist(), abs=1e-9) if known else None
+
+
+def test_errors_groups_calibration_and_false_alarms_have_intervals(make: Make) -> None:
+    numbers = np.random.default_rng(11)
+    objects, found = [], []
+    for image in range(12):
+        boxes = [np.concatenate([low, low + size]) for low, size in numbers.uniform(9, 200, (image % 4, 2, 2))]
+        objects.append([(str(numbers.choice(LABELS)), tuple(box)) for box in boxes])
+        near = [box + numbers.normal(0, 9, 4) for box in boxes for _ in range(numbers.integers(3))]
+        near += [np.array([0.0, 0.0, 20.0, 20.0])] * int(numbers.integers(3))
+        found.append([(str(numbers.choice(LABELS)), numbers.random(), tuple(box)) for box in near])
+    truth, detected = make.truth(LABELS, objects), make.found(LABELS, found)
+    limits = np.full(3, 0.3, np.float32)
+    report = evaluate(truth, detected, thresholds=limits, resamples=20, seed=7)
+    interval, numbers = report.interval, np.random.default_rng(7)
+    assert interval is not None
+    drawn: list[EvalReport] = []
+    for _ in range(20):
+        rows = numbers.integers(0, 12, 12)
+        subset = replace(truth, objects=_repeated_rows(truth, rows))
+        drawn.append(evaluate(subset, [detected[i] for i in rows], thresholds=limits))
+    for kind, bounds in interval.errors.items():
+        assert bounds["ap50"] == percentiles([one.errors.costs[kind] for one in drawn]), kind
+        assert bounds["count"] == percentiles([one.errors.counts()[kind] for one in drawn]), kind
+    for i, group in enumerate(report.recall_groups):
+        assert interval.recall[i] == percentiles([one.recall_groups[i].recall for one in drawn]), group
+    assert interval.calibration == percentiles([one.calibration.error for one in drawn])
+    assert interval.false_alarms.keys() == {"alarmed", "detections", "per_image"}
+    for name, known in interval.false_alarms.items():
+        assert known == percentiles([getattr(one.false_alarms, name) for one in drawn]), name
 
 
 def _repeated_rows(truth: Dataset, images: np.ndarray[Any, Any]) -> Any:

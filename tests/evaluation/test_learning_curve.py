@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests.evaluation.conftest import Make
-from vocdet.evaluation.bootstrap import Resampling, bootstrap, resampled_by_label
+from vocdet.evaluation.bootstrap import resampled_by_label
 from vocdet.evaluation.learning_curve import fit_curve
-from vocdet.evaluation.matching import box_pairs, stack
+from vocdet.evaluation.report import evaluate
+from vocdet.evaluation.resamples import Resampling
 
 SIZES = (100, 200, 400, 800)
 
@@ -75,6 +76,6 @@ def test_resamples_of_labels_have_the_mean_of_the_interval() -> None:
     values = resampled_by_label(dataset, found, "AP50", Resampling(12, 300))
     assert values.shape == (4, 300)
     assert np.isnan(values[2]).all()
-    table = stack(found, 3)
-    interval = bootstrap(box_pairs(dataset.objects, table, floor=0.5), table, dataset.objects, Resampling(12, 300))
+    interval = evaluate(dataset, found, resamples=300).interval
+    assert interval is not None
     assert interval.bounds["AP50"] == pytest.approx(tuple(np.percentile(values[3], (2.5, 97.5))))

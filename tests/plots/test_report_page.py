@@ -133,6 +133,16 @@ def test_a_heading_sorts_the_labels(browser: Browser, page: Path) -> None:
     assert browser.problems == []
 
 
+def test_metrics_counts_and_errors_show_their_intervals(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1600)
+    text = browser.value(
+        'JSON.stringify([...document.querySelectorAll("#label-table td, #error-table td")].map(c => c.textContent))'
+    )
+    below = [cell.partition("\n")[2] for cell in json.loads(text)]
+    assert sum(bool(re.fullmatch(r"\d+–\d+", one)) for one in below) == 2 * 4 + 6  # counts of labels, of errors
+    assert "(0." in browser.value('document.getElementById("calibration-note").textContent')
+
+
 def test_without_objects_there_is_a_page(report: EvalReport) -> None:
     assert report.evidence is not None
     dataset = report.evidence.dataset.subset([2])

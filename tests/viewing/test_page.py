@@ -45,7 +45,9 @@ class Served:
     notes: Path
 
     def ask(self, path: str, method: str = "GET", body: str = "", **headers: str) -> tuple[int, bytes, Any]:
-        sent = {"Cookie": f"vocdet-view={TOKEN}"} | {name.replace("_", "-"): text for name, text in headers.items()}
+        sent = {"Cookie": f"vocdet-view-{self.port}={TOKEN}"} | {
+            name.replace("_", "-"): text for name, text in headers.items()
+        }
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
@@ -92,10 +94,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_only_whoever_has_the_token_gets_in(served: Served) -> None:
     for path in ("/", "/state", "/images/0", "/pictures/0", "/page.js"):
         assert served.ask(path, Cookie="")[0] == 403
-        assert served.ask(path, Cookie="vocdet-view=other")[0] == 403
+        assert served.ask(path, Cookie=f"vocdet-view-{served.port}=other")[0] == 403
     status, _, headers = served.ask(f"/?token={TOKEN}", Cookie="")
     assert (status, headers["Location"]) == (303, "/")  # without the token in the address
-    assert headers["Set-Cookie"] == f"vocdet-view={TOKEN}; HttpOnly; Path=/; SameSite=strict"
+    assert headers["Set-Cookie"] == f"vocdet-view-{served.port}={TOKEN}; HttpOnly; Path=/; SameSite=strict"
+
+
+def test_viewers_on_other_ports_of_the_host_have_cookies_of_their_own(served: Served) -> None:
+    both = f"vocdet-view-1=other; vocdet-view-{served.port}={TOKEN}"
+    assert served.ask("/state", Cookie=both)[0] == 200
 
 
 def test_other_hosts_and_other_sites_are_refused(served: Served) -> None:

@@ -21,6 +21,15 @@ NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SizedOutcome:
+    """The detections matched with the objects of one size."""
+
+    size: str  # a key of `AREAS`
+    outcome: Outcome  # (T, D)
+    ignored: NDArray[np.bool_]  # (M,) objects that are not counted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CocoScore:
     """COCO's metrics over all labels, and average precision of every label.
 
@@ -30,6 +39,7 @@ class CocoScore:
     summary: dict[str, float | None]  # the twelve by name; None: no such object
     ap: NDArray[np.float64]  # (L,) mean over IoU .5:.95
     ap50: NDArray[np.float64]  # (L,) at IoU .5
+    sized: tuple[SizedOutcome, ...]
 
 
 def object_areas(objects: Objects) -> NDArray[np.float64]:
@@ -58,11 +68,13 @@ def score_pairs(
     rows = [rows[detections.rank[rows] < MAX_DETECTIONS] for rows in by_label(detections, labels)]
     metrics: dict[str, float | None] = {}
     per_label = np.empty((labels, len(IOUS)))
+    sized = []
     for name, (low, high) in AREAS.items():
         ignored = objects.difficult | objects.crowd | (areas < low) | (areas > high)
         outcome = match_coco(pairs, detections, ignored, objects.crowd, IOUS)
         outside = (detection_sizes < low) | (detection_sizes > high)
         outcome[:, outside] = np.where(outcome[:, outside] == FALSE, IGNORED, outcome[:, outside])
+        sized.append(SizedOutcome(name, outcome, ignored))
         count = np.bincount(objects.label[~ignored], minlength=labels)
         average = average_precision_101(outcome, rows, count)  # (L, T)
         metrics |= {
@@ -73,7 +85,7 @@ def score_pairs(
             per_label = average
             metrics |= {f"AR{limit}": _average_recall(outcome, detections, count, limit) for limit in (1, 10)}
     metrics |= {"AP50": mean_of(per_label[:, 0]), "AP75": mean_of(per_label[:, 5])}
-    return CocoScore({name: metrics[name] for name in NAMES}, per_label.mean(axis=1), per_label[:, 0])
+    return CocoScore({name: metrics[name] for name in NAMES}, per_label.mean(axis=1), per_label[:, 0], tuple(sized))
 
 
 def average_precision_101(

@@ -75,20 +75,24 @@ def confusion_matrix(
     return Confusion(dataset.labels, matrix, object_pair, correct, detection_pair)
 
 
-def recall_groups(dataset: Dataset, confusion: Confusion, areas: NDArray[np.float64]) -> tuple[RecallGroup, ...]:
-    """Recall by size (as COCO has it), shape, crowding, flags and position; `areas` (M,) are those of the objects."""
-    objects = dataset.objects
-    wanted = ~(objects.difficult | objects.crowd)
-    correct = confusion.correct
-    groups = []
-    for name, parts in _properties(dataset, areas).items():
-        for group, mine in parts.items():
-            mine = mine & wanted
-            groups.append(RecallGroup(name, group, int(mine.sum()), int((mine & correct).sum())))
-    return tuple(groups)
+GROUPS = (
+    ("size", "small"), ("size", "medium"), ("size", "large"), ("shape", "tall"), ("shape", "square"), ("shape", "wide"),
+    ("crowding", "alone"), ("crowding", "touching"), ("crowding", "crowded"), ("truncated", "no"), ("truncated", "yes"),
+    ("occluded", "no"), ("occluded", "yes"), ("position", "middle"), ("position", "between"), ("position", "edge"),
+)  # fmt: skip
 
 
-def _properties(dataset: Dataset, areas: NDArray[np.float64]) -> dict[str, dict[str, NDArray[np.bool_]]]:
+def recall_groups(confusion: Confusion, grouped: NDArray[np.bool_]) -> tuple[RecallGroup, ...]:
+    """Recall of the objects in each of these groups, as `object_groups` gives them."""
+    count, correct = grouped.sum(axis=1).tolist(), (grouped & confusion.correct).sum(axis=1).tolist()
+    return tuple(RecallGroup(*name, *counts) for name, *counts in zip(GROUPS, count, correct, strict=True))
+
+
+def object_groups(dataset: Dataset, areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(G, M) which objects are in each of `GROUPS`: size (as COCO has it), shape, crowding, flags and position.
+
+    `areas` (M,) are those of the objects. Difficult ones and crowds are in none.
+    """
     objects = dataset.objects
     box = objects.box
     size = np.stack([dataset.images.widths[objects.image], dataset.images.heights[objects.image]], axis=1)
@@ -100,18 +104,13 @@ def _properties(dataset: Dataset, areas: NDArray[np.float64]) -> dict[str, dict[
     np.maximum.at(overlap, near.detection, near.overlap)
     edge = ((box[:, :2] <= AT_EDGE * size) | (box[:, 2:] >= (1 - AT_EDGE) * size)).any(axis=1)
     middle = (np.abs((box[:, :2] + box[:, 2:]) / 2 / size - 0.5) <= 1 / 6).all(axis=1) & ~edge
-    return {
-        "size": {"small": areas < 32**2, "medium": (areas >= 32**2) & (areas < 96**2), "large": areas >= 96**2},
-        "shape": {"tall": ratio <= 0.75, "square": (ratio > 0.75) & (ratio <= 4 / 3), "wide": ratio > 4 / 3},
-        "crowding": {
-            "alone": overlap == 0,
-            "touching": (overlap > 0) & (overlap < OVERLAP),
-            "crowded": overlap >= OVERLAP,
-        },
-        "truncated": {"no": ~objects.truncated, "yes": objects.truncated},
-        "occluded": {"no": ~objects.occluded, "yes": objects.occluded},
-        "position": {"middle": middle, "between": ~middle & ~edge, "edge": edge},
-    }
+    groups = [
+        areas < 32**2, (areas >= 32**2) & (areas < 96**2), areas >= 96**2,
+        ratio <= 0.75, (ratio > 0.75) & (ratio <= 4 / 3), ratio > 4 / 3,
+        overlap == 0, (overlap > 0) & (overlap < OVERLAP), overlap >= OVERLAP,
+        ~objects.truncated, objects.truncated, ~objects.occluded, objects.occluded, middle, ~middle & ~edge, edge,
+    ]  # fmt: skip
+    return np.stack(groups) & ~(objects.difficult | objects.crowd)
 
 
 def _as_detections(dataset: Dataset) -> DetectionTable:

@@ -126,9 +126,14 @@ class Calibration:
         return np.asarray(np.interp(scores, *np.transpose(self.points)))
 
 
+def score_bins(scores: NDArray[np.float32], bins: int) -> NDArray[np.int64]:
+    """(D,) the interval that each score is in, of `bins` equal ones from 0 to 1."""
+    return np.asarray(np.clip((scores.astype(np.float64) * bins).astype(np.int64), 0, bins - 1))
+
+
 def calibration(scores: NDArray[np.float32], right: NDArray[np.bool_], *, bins: int = 10) -> Calibration:
     """The calibration of detections (D,), of which those of `right` are correct; scores are from 0 to 1."""
-    place = np.clip((scores.astype(np.float64) * bins).astype(np.int64), 0, bins - 1)
+    place = score_bins(scores, bins)
     count, score, share = (np.bincount(place, weight, bins) for weight in (None, scores, right))
     rows = tuple(
         Reliability(

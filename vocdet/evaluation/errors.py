@@ -16,6 +16,7 @@ deleted. Curing a missed object takes it from the objects. A label counts if it 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,20 @@ NEAR, FAR = 0.5, 0.1  # IoU
 _POINTS = np.arange(101) / 100
 
 
+Rows = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The K detections that count once a kind of error is cured, by label, best score first, and the objects then."""
+
+    detection: Rows  # (K,)
+    true: Flags  # (K,)
+    label: Rows  # (K,) which can be another one than the detection's
+    objects: Rows  # rows of objects
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
     """The kind of every detection, the missed objects, and what curing each kind of error would give."""
@@ -42,6 +57,7 @@ class Errors:
     costs: dict[str, float]  # by kind, as in `KINDS`, highest first: AP50 that curing all of them would add
     false_positives: float  # AP50 that putting every error below all correct detections would add
     false_negatives: float  # AP50 that taking all undetected objects away would add
+    rankings: dict[str, Ranking]  # by cured kind, and as they are under ""
 
     def counts(self) -> dict[str, int]:
         """The number of errors of each kind, in the order of `costs`."""
@@ -130,23 +146,15 @@ def _with_costs(
     kind, right = found.kind[order], found.kind[order] == CORRECT
     label, score = detections.label[order], detections.score[order].astype(np.float64)
     missed = np.flatnonzero(~found.used & ~ignored & ~found.usable)
-    count = np.bincount(objects.label[~ignored], minlength=labels)
     shown = right | ~found.ignored[order]
     ranked = np.lexsort((right, -score, label))  # of equal scores, TIDE puts the correct ones last
 
-    def mean_ap(
-        rows: NDArray[np.int64], keep: NDArray[np.bool_], true: NDArray[np.bool_], of: NDArray[np.int64],
-        objects: NDArray[np.int64],
-    ) -> float:  # fmt: skip
-        """Of detections in these rows, sorted by label, then score."""
+    def ranked_as(rows: Rows, keep: Flags, true: Flags, of: Rows, objects: Rows) -> Ranking:
         rows = rows[keep[rows]]
-        cuts = np.searchsorted(of[rows], np.arange(labels + 1))
-        spans = [true[rows[a:b]] for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)]
-        values = [_average_precision(one, n) for one, n in zip(spans, objects.tolist(), strict=True) if len(one) or n]
-        return float(np.mean(values)) if values else 0.0
+        return Ranking(order[rows], true[rows], of[rows], objects)
 
-    ap = mean_ap(np.lexsort((-score, label)), shown, right, label, count)
-    costs = {}
+    wanted = np.flatnonzero(~ignored)
+    rankings = {"": ranked_as(np.lexsort((-score, label)), shown, right, label, wanted)}
     for number, name in enumerate(KINDS[:-1], 1):
         mine = kind == number
         cured = mine & found.cured[order]
@@ -155,13 +163,23 @@ def _with_costs(
             target = label.copy()
             target[cured] = objects.label[found.object[order[cured]]]
             rows = np.lexsort((right, -score, target))
-        costs[name] = mean_ap(rows, (shown & ~mine) | cured, right | cured, target, count) - ap
-    left = count - np.bincount(objects.label[missed], minlength=labels)
-    costs["missed"] = mean_ap(ranked, shown, right, label, left) - ap
-    positives = mean_ap(np.lexsort((~right, label)), shown, right, label, count) - ap
-    negatives = mean_ap(ranked, shown, right, label, np.bincount(label[right], minlength=labels)) - ap
-    highest = dict(sorted(((name, max(cost, 0.0)) for name, cost in costs.items()), key=lambda item: -item[1]))
-    return Errors(found.kind, found.object, missed, ap if labels else None, highest, positives, negatives)
+        rankings[name] = ranked_as(rows, (shown & ~mine) | cured, right | cured, target, wanted)
+    rankings["missed"] = ranked_as(ranked, shown, right, label, np.setdiff1d(wanted, missed))
+    rankings["positives"] = ranked_as(np.lexsort((~right, label)), shown, right, label, wanted)
+    rankings["negatives"] = ranked_as(ranked, shown, right, label, found.object[order[right]])
+    values = {name: _mean_ap(one, objects.label, labels) for name, one in rankings.items()}
+    ap, *gains, positives, negatives = (value - values[""] * (name != "") for name, value in values.items())
+    costs = {name: max(gain, 0.0) for name, gain in zip(KINDS, gains, strict=True)}
+    costs = dict(sorted(costs.items(), key=lambda item: -item[1]))
+    return Errors(found.kind, found.object, missed, ap if labels else None, costs, positives, negatives, rankings)
+
+
+def _mean_ap(ranking: Ranking, label: NDArray[np.integer[Any]], labels: int) -> float:
+    """The mean over the labels that have objects or detections; `label` (M,) is that of every object."""
+    count = np.bincount(label[ranking.objects], minlength=labels)
+    spans = np.split(ranking.true, np.searchsorted(ranking.label, np.arange(1, labels)))
+    values = [_average_precision(one, n) for one, n in zip(spans, count.tolist(), strict=False) if len(one) or n]
+    return float(np.mean(values)) if values else 0.0
 
 
 def _average_precision(true: NDArray[np.bool_], objects: int) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.evaluation.coco_score import object_areas
-from vocdet.evaluation.confusion import Confusion, RecallGroup, confusion_matrix, recall_groups
+from vocdet.evaluation.confusion import Confusion, RecallGroup, confusion_matrix, object_groups, recall_groups
 from vocdet.evaluation.curves import Calibration, LabelCurve, calibration, label_curves
 from vocdet.evaluation.errors import Errors, find_errors
 from vocdet.evaluation.matching import IGNORED, TRUE, DetectionTable, VocMatch
@@ -46,7 +46,19 @@ class Evidence:
     @cached_property
     def recall_groups(self) -> tuple[RecallGroup, ...]:
         """Recall by size, shape, crowding, flags and position."""
-        return recall_groups(self.dataset, self.confusion, object_areas(self.dataset.objects))
+        return recall_groups(self.confusion, self.grouped)
+
+    @cached_property
+    def grouped(self) -> NDArray[np.bool_]:
+        """(G, M) which objects are in each group."""
+        return object_groups(self.dataset, object_areas(self.dataset.objects))
+
+    @cached_property
+    def alarms(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The image of each detection at the thresholds in images without objects; these images."""
+        empty = np.setdiff1d(np.arange(len(self.dataset)), self.dataset.objects.image)
+        shown = self.detections.image[self.detections.score >= self.thresholds[self.detections.label]]
+        return shown[np.isin(shown, empty)], empty
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vocdet.data.dataset import Dataset, Objects
+from vocdet.data.dataset import Dataset
 from vocdet.evaluation.bootstrap import Interval
 from vocdet.evaluation.coco_score import IOUS, score_pairs
 from vocdet.evaluation.mask_pairs import mask_pairs
-from vocdet.evaluation.matching import DetectionTable, OverlapPairs, match_voc
+from vocdet.evaluation.matching import DetectionTable, match_voc
 from vocdet.evaluation.operating_point import IOU
 from vocdet.evaluation.precision import count_objects, mean_of, score_outcome
 
@@ -51,14 +51,15 @@ def evaluate_masks(
     dataset: Dataset,
     detections: DetectionTable,
     areas: NDArray[np.float64],
-    interval: Callable[[OverlapPairs, DetectionTable, Objects], Interval] | None = None,
+    interval: Callable[..., Interval] | None = None,
 ) -> MaskReport:
     """The metrics of detections with masks; `areas` (M,) are those of the objects in square pixels."""
     labels = len(dataset.labels)
     common = mask_pairs(dataset, detections, floor=float(IOUS[0]))
     objects = common.objects(dataset.objects)
     count = count_objects(objects, labels)
-    voc = score_outcome(match_voc(common.pairs, objects, len(detections), IOU).outcome, detections, count)
+    outcome = match_voc(common.pairs, objects, len(detections), IOU).outcome
+    voc = score_outcome(outcome, detections, count)
     coco = score_pairs(common.pairs, detections, objects, labels, areas, common.detection_areas)
 
     def metrics(rows: slice) -> MaskMetrics:
@@ -79,5 +80,5 @@ def evaluate_masks(
         coco.summary,
         int((common.without & wanted).sum()),
         int((common.unreadable & wanted).sum()),
-        interval(common.pairs, detections, objects) if interval else None,
+        interval(coco, outcome, objects=objects) if interval else None,
     )

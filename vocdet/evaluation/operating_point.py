@@ -36,6 +36,7 @@ class OperatingPoint:
     wrong: NDArray[np.int64]  # (L,) objects
     missed: NDArray[np.int64]  # (L,) objects
     false: NDArray[np.int64]  # (L,) detections without an object, or of a taken one
+    confused: NDArray[np.bool_]  # (M,) the wrong objects
 
 
 def operating_point(
@@ -50,7 +51,8 @@ def operating_point(
     confused[match.object[right]] = False
     wrong = np.bincount(objects.label[confused], minlength=labels)
     missed = count_objects(objects, labels) - correct - wrong
-    return OperatingPoint(thresholds, correct, wrong, missed, np.bincount(detections.label[false], minlength=labels))
+    wrongly = np.bincount(detections.label[false], minlength=labels)
+    return OperatingPoint(thresholds, correct, wrong, missed, wrongly, confused)
 
 
 def best_thresholds(detections: DetectionTable, outcome: Outcome, objects: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
-from vocdet.evaluation.bootstrap import Interval, Resampling, bootstrap
+from vocdet.evaluation.bootstrap import Interval, bootstrap, bootstrap_counts
 from vocdet.evaluation.coco_score import IOUS, CocoScore, object_areas, score_pairs
 from vocdet.evaluation.confusion import Confusion, RecallGroup
 from vocdet.evaluation.curves import Calibration, LabelCurve
@@ -26,6 +26,7 @@ from vocdet.evaluation.matching import box_pairs, match_voc, stack
 from vocdet.evaluation.operating_point import IOU, OperatingPoint, best_thresholds, operating_point
 from vocdet.evaluation.precision import VocScore, count_objects, mean_of, score_outcome
 from vocdet.evaluation.protocols import ProtocolStep, protocol_steps
+from vocdet.evaluation.resamples import Resampling
 
 MINIMUM_TITLES = {"ap50": "AP50", "ap": "AP", "f1": "F1"}
 MIN_THRESHOLD = np.float32(0.05)  # for a hardly learned label the best F1 can be at thousands of false detections
@@ -193,7 +194,7 @@ def evaluate(
     least .05, which is slightly optimistic for precision and recall; a label without true detections gets .5. Average
     precision uses all detections: pass them with a low score limit. The size of an object is its annotated area, else
     that of its mask, else that of its box. The metrics of masks need masks of detections
-    and objects. `resamples` adds an interval for AP and AR, drawn with `seed` (see `bootstrap`). `ValueError`
+    and objects. `resamples` adds an interval for every metric, drawn with `seed` (see `bootstrap`). `ValueError`
     for lengths that do not fit the dataset.
     """
     if len(detections) != len(dataset):
@@ -212,21 +213,24 @@ def evaluate(
     point = operating_point(dataset.objects, table, match, np.asarray(thresholds, np.float32))
     voc = score_outcome(match.outcome, table, count)
     coco = score_pairs(pairs, table, dataset.objects, labels, sizes)
-    drawn = partial(bootstrap, drawing=Resampling(len(dataset), resamples, seed), labels=labels)
+    evidence = Evidence(dataset, table, match, point.thresholds)
+    drawing = Resampling(len(dataset), resamples, seed)
+    drawn = partial(bootstrap, detections=table, drawing=drawing, labels=labels)
+    interval = None
+    if resamples:
+        of_averages = drawn(coco, match.outcome, objects=dataset.objects)
+        interval = bootstrap_counts(of_averages, evidence, point, drawing)
     masks = table.mask is not None and len(dataset.objects.segmentation.rows) > 0
     return _eval_report(
         dataset, voc, coco, point,
-        interval=drawn(pairs, table, dataset.objects, thresholds=point.thresholds) if resamples else None,
+        interval=interval,
         masks=evaluate_masks(dataset, table, sizes, drawn if resamples else None) if masks else None,
-        evidence=Evidence(dataset, table, match, point.thresholds),
+        evidence=evidence,
     )  # fmt: skip
 
 
 def _false_alarms(evidence: Evidence) -> FalseAlarms:
-    dataset, table, thresholds = evidence.dataset, evidence.detections, evidence.thresholds
-    empty = np.setdiff1d(np.arange(len(dataset)), dataset.objects.image)
-    shown = table.image[table.score >= thresholds[table.label]]
-    false = shown[np.isin(shown, empty)]
+    false, empty = evidence.alarms
     count = len(empty)
     return FalseAlarms(count, len(np.unique(false)), len(false), len(false) / count if count else None)
 

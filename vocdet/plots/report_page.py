@@ -22,7 +22,7 @@ from vocdet.evaluation.report import EvalReport, Metrics
 from vocdet.inputs.images import decode_image
 from vocdet.plots.html_page import html_page
 from vocdet.resources import bundled_text
-from vocdet.wording import counted
+from vocdet.wording import bounds_text, counted
 
 MOST_IMAGES = 120
 MOST_DETECTIONS = 60  # of an image
@@ -105,26 +105,36 @@ def _tiles(report: EvalReport) -> list[tuple[str, str, str]]:
     for name, key in names.items():
         value: float | None = getattr(report.overall, key)
         known = bounds.get(key)
-        tiles.append(
-            (name, "–" if value is None else f"{value:.3f}", f"{known[0]:.3f}–{known[1]:.3f}" if known else "")
-        )
+        tiles.append((name, "–" if value is None else f"{value:.3f}", bounds_text(known) if known else ""))
     overall: Metrics = report.overall
     counts = (("missed", overall.missed), ("wrong", overall.wrong), ("false", overall.false))
-    return [*tiles, *((name, str(count), "") for name, count in counts)]
+    ranges = [bounds_text(known, 0) if (known := bounds.get(name)) else "" for name, _ in counts]
+    return [*tiles, *((name, str(count), within) for (name, count), within in zip(counts, ranges, strict=True))]
 
 
 def _page_data(report: EvalReport, about: PageFacts) -> dict[str, Any]:
     errors, confusion = report.errors, report.confusion
     counts = errors.counts()
     most = max(2, MOST_POINTS // max(1, len(report.labels)))
-    known = report.interval.labels if report.interval else ()
-    intervals = known or ({},) * len(report.labels)
+    known = report.interval
+    intervals = known.labels if known else ({},) * len(report.labels)
+    of_recall = known.recall if known else (None,) * len(report.recall_groups)
     return {
         "labels": [asdict(row) | {"interval": bounds} for row, bounds in zip(report.labels, intervals, strict=True)],
         "curves": [_curve(curve, row.threshold, most) for curve, row in zip(report.curves, report.labels, strict=True)],
-        "errors": [{"name": ERRORS[name], "count": counts[name], "ap50": cost} for name, cost in errors.costs.items()],
-        "groups": [asdict(group) | {"recall": group.recall} for group in report.recall_groups],
-        "calibration": {"bins": [asdict(one) for one in report.calibration.bins], "error": report.calibration.error},
+        "errors": [
+            {"name": ERRORS[name], "count": counts[name], "ap50": cost, "interval": known.errors[name] if known else {}}
+            for name, cost in errors.costs.items()
+        ],
+        "groups": [
+            asdict(group) | {"recall": group.recall, "interval": bounds}
+            for group, bounds in zip(report.recall_groups, of_recall, strict=True)
+        ],
+        "calibration": {
+            "bins": [asdict(one) for one in report.calibration.bins],
+            "error": report.calibration.error,
+            "interval": known.calibration if known else None,
+        },
         "confusion": {"labels": [*confusion.labels, "background"], "matrix": confusion.matrix.tolist()},
         "images": _images(report, about),
         "training": about.training,

@@ -11,8 +11,9 @@ from torch import nn
 from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.data.tiles import tiled
-from vocdet.evaluation.bootstrap import RESAMPLES, paired_difference
+from vocdet.evaluation.bootstrap import paired_difference
 from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.evaluation.resamples import RESAMPLES
 from vocdet.inference.tiling import merged_images
 from vocdet.inputs.images import Image
 from vocdet.models.checkpoint import CheckpointInfo, ThresholdOrigin

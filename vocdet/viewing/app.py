@@ -37,7 +37,6 @@ from vocdet.viewing.thumbnails import Pictures
 
 PAGE = 120  # images of an answer
 LONGEST_BODY = 1000  # bytes
-COOKIE = "vocdet-view"
 _HEADERS = {
     "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -62,7 +61,7 @@ class Viewer:
         """The page; a token in its address becomes a cookie."""
         if token := request.query_params.get("token", ""):
             answer: Response = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+            answer.set_cookie(_cookie_name(request), token, httponly=True, samesite="strict")
             return answer
         return Response(bundled_text("view/page.html"), media_type="text/html")
 
@@ -189,15 +188,20 @@ class _Guard:
             return "other hosts are refused: open the address that vocdet printed"
         if origin and urlsplit(origin).netloc != host:
             return "requests of other sites are refused"
-        given = request.query_params.get("token") or _cookie(request.headers.get("cookie", ""))
+        given = request.query_params.get("token") or _cookie(request)
         return "" if may_access(self.token, given, host, local=self.local) else (
             "open the address that vocdet printed, with its token"
         )  # fmt: skip
 
 
-def _cookie(header: str) -> str:
+def _cookie_name(request: Request) -> str:
+    """With the port, because browsers send the cookies of a host to each of its ports."""
+    return f"vocdet-view-{request.url.port or 80}"
+
+
+def _cookie(request: Request) -> str:
     try:
-        morsel = SimpleCookie(header).get(COOKIE)
+        morsel = SimpleCookie(request.headers.get("cookie", "")).get(_cookie_name(request))
     except CookieError:
         return ""
     return morsel.value if morsel else ""

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.errors import AnnotationError
-from vocdet.evaluation.bootstrap import Bounds, Resampling, paired_test, resampled_metric
+from vocdet.evaluation.bootstrap import Bounds, paired_test, resampled_metric
 from vocdet.evaluation.coco_score import IOUS, object_areas, score_pairs
 from vocdet.evaluation.matching import DetectionTable, box_pairs, stack
+from vocdet.evaluation.resamples import Resampling
 from vocdet.formats.scan import Progress, Source
 from vocdet.inference.coco_results import Names, read_coco_results
 from vocdet.outputs import BEST

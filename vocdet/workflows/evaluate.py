@@ -14,8 +14,8 @@ from vocdet.data.detections import Detections
 from vocdet.data.findings import raise_split_errors
 from vocdet.data.relabel import with_labels
 from vocdet.errors import AnnotationError
-from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.evaluation.resamples import RESAMPLES
 from vocdet.files import check_writable, write_bytes
 from vocdet.formats.scan import Progress, Source
 from vocdet.inference.output import check_picture_name, write_picture

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import raise_split_errors
-from vocdet.evaluation.bootstrap import RESAMPLES
 from vocdet.evaluation.report import evaluate
+from vocdet.evaluation.resamples import RESAMPLES
 from vocdet.formats import cache
 from vocdet.formats.coco.ids import Id
 from vocdet.formats.coco.result_ids import file_ids

@@ -12,8 +12,9 @@ import numpy as np
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
 from vocdet.errors import SplitError
-from vocdet.evaluation.bootstrap import Resampling, resampled_by_label
+from vocdet.evaluation.bootstrap import resampled_by_label
 from vocdet.evaluation.learning_curve import CurveFit, fit_curve
+from vocdet.evaluation.resamples import Resampling
 from vocdet.files import check_writable, make_folder, write_bytes
 from vocdet.formats.scan import Progress, Source
 from vocdet.outputs import write_marker
