@@ -257,8 +257,8 @@ def _threshold_table(report: EvalReport) -> Table:
     table = render.table(f"{at}: correct, wrong and missed objects; false detections", *columns)
     for (row, name), bounds in zip(_rows(report), _intervals(report), strict=True):
         threshold = render.metric(row.threshold) if isinstance(row, LabelMetrics) else ""
-        columns = ("precision", "recall", "f1", "correct", "wrong", "missed", "false")
-        table.add_row(name, threshold, *(_with_bounds(row, one, bounds) for one in columns))
+        shown = ("precision", "recall", "f1", "correct", "wrong", "missed", "false")
+        table.add_row(name, threshold, *(_with_bounds(row, one, bounds) for one in shown))
     return table
 
 

@@ -97,6 +97,7 @@ def test_yolo_text_with_scores(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("0 .5 .5 .2 .2", "is a box without a score, not class, cx, cy, width, height and score"),
+        ("0 25 25 30 30 .9", "has the box 25 25 30 30, not in fractions of the image"),
         ("7 .5 .5 .2 .2 .9", "has the class '7', but the dataset has 2 labels"),
         ("0 .5 .5 -.2 .2 .9", "has the box 60 40 40 60, with a negative width or height"),
         ("0 .5 .5 .2 .2 nan", "has the score 'nan', not a number"),

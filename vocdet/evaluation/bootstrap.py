@@ -105,7 +105,7 @@ def _points(evidence: Evidence, point: OperatingPoint, drawing: Resampling) -> l
     """The intervals of all labels together, then of each."""
     detections, objects, labels = evidence.detections, evidence.dataset.objects, len(point.thresholds)
     kept, outcome = detections.score >= point.thresholds[detections.label], evidence.match.outcome
-    columns = [
+    columns: list[tuple[DetectionTable | Objects, NDArray[np.bool_]]] = [
         (detections, kept & (outcome == TRUE)),
         (objects, point.confused),
         (objects, ~(objects.difficult | objects.crowd)),

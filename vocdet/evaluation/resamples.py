@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ _BLOCK_ELEMENTS = 4_000_000  # elements of a temporary array
 
 Draws = NDArray[np.uint8]  # (R, N) how often each resample draws each image, which is never 256 times
 Values = NDArray[np.float64]
+Indices = NDArray[np.integer[Any]]
 
 
 class Points(NamedTuple):
@@ -68,7 +69,7 @@ def _all_draws(drawing: Resampling) -> Draws:
 
 
 def drawn_sums(
-    drawing: Resampling, image: NDArray[np.int64], column: NDArray[np.int64], columns: int, values: Values | None = None
+    drawing: Resampling, image: Indices, column: Indices, columns: int, values: Values | None = None
 ) -> Values:
     """(C, R) in each resample, the sum in every column of values (E,), by default 1, that belong to an image each."""
     images = max(1, drawing.images)
@@ -166,7 +167,7 @@ def mean_of_labels(metrics: Values) -> Values:
     return np.asarray(np.divide(total, known.sum(axis=0), out=np.full(total.shape, np.nan), where=known.any(axis=0)))
 
 
-def _images_by_label(objects: Objects, rows: NDArray[np.int64], labels: int) -> list[NDArray[np.int64]]:
+def _images_by_label(objects: Objects, rows: NDArray[np.int64], labels: int) -> list[Indices]:
     """The image of each of these objects, by label."""
     order = rows[np.argsort(objects.label[rows], kind="stable")]
     return np.split(objects.image[order], np.searchsorted(objects.label[order], np.arange(1, labels)))[:labels]
@@ -241,4 +242,5 @@ def _nonzero(objects: Values) -> Values:
 def shares(part: Sequence[Values] | Values, whole: Values) -> Values:
     """Part by whole, NaN where the whole is 0."""
     some = np.asarray(part)
-    return np.divide(some, whole, out=np.full(np.broadcast_shapes(some.shape, whole.shape), np.nan), where=whole > 0)
+    unknown = np.full(np.broadcast_shapes(some.shape, whole.shape), np.nan)
+    return np.asarray(np.divide(some, whole, out=unknown, where=whole > 0))

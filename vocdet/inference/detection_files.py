@@ -31,6 +31,7 @@ FORMAT_TITLES: dict[Kind, str] = {
     "yolo": "YOLO text with scores",
 }
 _HINT = "use COCO results (.json), comp3_det_test_<label>.txt, or a folder of VOC XML or YOLO text with scores"
+_WIDEST = 2.0  # widths of an image, for a box that reaches beyond it; more are pixels
 _CORRECT = "correct or delete it"
 
 Row = tuple[int, int, float, tuple[float, float, float, float]]  # image, label, score, box
@@ -146,6 +147,10 @@ def _yolo(path: Path, dataset: Dataset, _shift: float) -> Iterator[Result]:
                     yield AnnotationError(numbers, place=place, hint=_CORRECT)
                     continue
                 cx, cy, wide, high, score = numbers
+                if max(cx, cy, wide, high) > _WIDEST:
+                    problem = f"has the box {' '.join(words[1:5])}, not in fractions of the image"
+                    yield AnnotationError(problem, place=place, hint="divide it by the width and height of the image")
+                    continue
                 box = [
                     (cx - wide / 2) * size[0],
                     (cy - high / 2) * size[1],
