@@ -167,7 +167,7 @@ def mean_of_labels(metrics: Values) -> Values:
     return np.asarray(np.divide(total, known.sum(axis=0), out=np.full(total.shape, np.nan), where=known.any(axis=0)))
 
 
-def _images_by_label(objects: Objects, rows: NDArray[np.int64], labels: int) -> list[Indices]:
+def _images_by_label(objects: Objects, rows: NDArray[np.int64], labels: int) -> Sequence[Indices]:
     """The image of each of these objects, by label."""
     order = rows[np.argsort(objects.label[rows], kind="stable")]
     return np.split(objects.image[order], np.searchsorted(objects.label[order], np.arange(1, labels)))[:labels]
