@@ -113,7 +113,7 @@ def _counts_of_text(text: str) -> NDArray[np.int64]:
     lengths = last.copy()
     lengths[1:] -= last[:-1]
     lengths[:1] += 1
-    if len(lengths) and lengths.max() > _MOST_CHARACTERS:
+    if len(lengths) and lengths.max() > MOST_CHARACTERS:
         raise MaskError("rle.text", "has counts that are not run lengths")
     if not len(lengths):
         return np.zeros(0, np.int64)
@@ -126,7 +126,7 @@ def _counts_of_text(text: str) -> NDArray[np.int64]:
     return values
 
 
-_MOST_CHARACTERS = 8  # of a number: 40 bits, more than the pixels of any image
+MOST_CHARACTERS = 8  # of a number: 40 bits, more than the pixels of any image
 
 
 def rle_json(mask: NDArray[np.bool_]) -> bytes:

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-ERRORS = {
-    "label": "wrong label", "box": "bad box", "both": "wrong label and box", "duplicate": "duplicate",
-    "background": "background", "missed": "missed object",
-}  # fmt: skip
 Minimum = Annotated[float | None, typer.Option(help="End with exit code 1 if it is lower, over all labels.")]
 
 
@@ -263,6 +259,8 @@ def _threshold_table(report: EvalReport) -> Table:
 
 
 def _error_table(report: EvalReport) -> Table:
+    from vocdet.evaluation.errors import ERROR_NAMES
+
     errors = report.errors
     table = render.table("errors at any score, by the AP50 that curing them would add (TIDE)", "error", "count", "AP50")
     counts = errors.counts()
@@ -270,7 +268,7 @@ def _error_table(report: EvalReport) -> Table:
     for name, cost in errors.costs.items():
         bounds = known.get(name, {})
         table.add_row(
-            ERRORS[name],
+            ERROR_NAMES[name],
             _above(str(counts[name]), bounds.get("count"), 0),
             _above(f"+{cost:.3f}", bounds.get("ap50")),
         )

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.texts import Texts
-from vocdet.masks import LARGEST_SIDE, MOST_PIXELS
+from vocdet.masks import LARGEST_SIDE, MOST_CHARACTERS, MOST_PIXELS
 
-_MOST_CHARACTERS = 8  # of a number: 40 bits, more than the pixels of any image
 _BLOCK = 1 << 16  # characters that are counted at a time: their arrays fit in the cache of a processor
 _SIGNED = (np.arange(64, dtype=np.int64) & 15) - (np.arange(64) & 16)  # of the last character of a number
 
@@ -144,11 +143,11 @@ def _numbers(bits: NDArray[np.uint8], last: NDArray[np.int64]) -> NDArray[np.int
     size = np.diff(last, prepend=-1)
     longer = np.flatnonzero(size > 1)
     first, size = last[longer] + 1 - size[longer], size[longer]
-    value = values[longer] << (5 * np.minimum(size, _MOST_CHARACTERS) - 5)
-    for place in range(min(int(size.max(initial=0)), _MOST_CHARACTERS) - 1):
+    value = values[longer] << (5 * np.minimum(size, MOST_CHARACTERS) - 5)
+    for place in range(min(int(size.max(initial=0)), MOST_CHARACTERS) - 1):
         some = np.flatnonzero(size > place + 1)
         value[some] += (bits[first[some] + place] & np.int64(31)) << (5 * place)
-    value[size > _MOST_CHARACTERS] = 4 * MOST_PIXELS
+    value[size > MOST_CHARACTERS] = 4 * MOST_PIXELS
     values[longer] = value
     return values
 

@@ -26,6 +26,10 @@ from vocdet.evaluation.matching import DetectionTable, OverlapPairs, best_pairs,
 
 KINDS = ("label", "box", "both", "duplicate", "background", "missed")
 CORRECT, LABEL, BOX, BOTH, DUPLICATE, BACKGROUND, UNCOUNTED = range(7)  # of a detection
+ERROR_NAMES = {
+    "label": "wrong label", "box": "bad box", "both": "wrong label and box", "duplicate": "duplicate",
+    "background": "background", "missed": "missed object",
+}  # fmt: skip
 KIND_NAMES = ("correct", "wrong label", "bad box", "label and box", "duplicate", "background", "not counted")
 MOST = 100  # detections of an image
 NEAR, FAR = 0.5, 0.1  # IoU

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vocdet.errors import DependencyError, ImageError
 from vocdet.evaluation.confusion import Confusion
 from vocdet.evaluation.curves import LabelCurve
-from vocdet.evaluation.errors import KIND_NAMES
+from vocdet.evaluation.errors import ERROR_NAMES, KIND_NAMES
 from vocdet.evaluation.matching import IGNORED, TRUE
 from vocdet.evaluation.report import EvalReport, Metrics
 from vocdet.inputs.images import decode_image
@@ -29,10 +29,6 @@ MOST_DETECTIONS = 60  # of an image
 LOWEST = 0.05  # score of a detection that is drawn
 MOST_POINTS = 40_000  # of all curves together
 SIDE = 480  # pixels of the longer side of an image
-ERRORS = {
-    "label": "wrong label", "box": "bad box", "both": "wrong label and box", "duplicate": "duplicate",
-    "background": "background", "missed": "missed object",
-}  # fmt: skip
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -123,7 +119,12 @@ def _page_data(report: EvalReport, about: PageFacts) -> dict[str, Any]:
         "labels": [asdict(row) | {"interval": bounds} for row, bounds in zip(report.labels, intervals, strict=True)],
         "curves": [_curve(curve, row.threshold, most) for curve, row in zip(report.curves, report.labels, strict=True)],
         "errors": [
-            {"name": ERRORS[name], "count": counts[name], "ap50": cost, "interval": known.errors[name] if known else {}}
+            {
+                "name": ERROR_NAMES[name],
+                "count": counts[name],
+                "ap50": cost,
+                "interval": known.errors[name] if known else {},
+            }
             for name, cost in errors.costs.items()
         ],
         "groups": [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vocdet.errors import ArgumentError, DeviceError, RunError
+from vocdet.errors import ArgumentError, DeviceError, OutputError, RunError
 from vocdet.recipes.plan import Target
 from vocdet.recipes.schema import SsdRecipe
 from vocdet.recipes.values import toml
@@ -160,6 +160,16 @@ def _show_plan(plan: Plan, source: Source, runs: Path) -> None:
 
 
 def _carry_out(session: Session, options: PlanOptions) -> None:
+    """Run the remaining commands; if they are interrupted, or a disk is full, say how to continue."""
+    try:
+        _run_commands(session, options)
+    except (KeyboardInterrupt, OutputError):
+        render.note(f"continue with {render.command('train', '--resume', str(session.path))}")
+        raise
+    _show_end(session)
+
+
+def _run_commands(session: Session, options: PlanOptions) -> None:
     """Run the remaining commands, each under the line that would run it alone."""
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.train import reliability
@@ -184,7 +194,6 @@ def _carry_out(session: Session, options: PlanOptions) -> None:
             evaluate.show_page(result)
             render.done(f"Saved {result.metrics} and {result.detections}")
             render.note(reliability(result.report, result.split))
-    _show_end(session)
 
 
 def _source(session: Session) -> Source:

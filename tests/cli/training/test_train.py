@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from vocdet_cli.training import progress
 
+from vocdet.errors import OutputError
 from vocdet.formats.scan import Source
 from vocdet.recipes.plan import PlanRequest
 from vocdet.runs.setup import RunOptions
@@ -96,6 +97,19 @@ def test_an_interrupted_training_says_how_to_continue_and_continues(
     assert code == 0
     assert re.findall(r"^\$ (vocdet \S+)", out, re.MULTILINE) == ["vocdet train-ssd", "vocdet eval"]
     assert "Saved to runs/ssd-mb1-0.25-1" in out
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OutputError("cannot be written: no space left on device")])
+def test_an_interruption_between_the_trainings_says_how_to_continue(
+    vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vocdet.workflows.train.split_dataset", fail)
+    code, _, err = vocdet("train", root, *TINY)
+    assert code != 0
+    assert "continue with vocdet train --resume runs/train-1.json\n" in err
 
 
 @pytest.mark.parametrize(
