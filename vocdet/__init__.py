@@ -17,10 +17,12 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers take it for true; importing it from typing takes longer than all the rest
 if TYPE_CHECKING:
+    from vocdet.api.annotated import AnnotatedImage
     from vocdet.api.audit import audit, learning_curve
     from vocdet.api.checks import Repair, check, repair
+    from vocdet.api.comparison import Comparison, compare
     from vocdet.api.conversion import convert, crop, merge, remap, sample
-    from vocdet.api.dataset import Dataset, read, split, statistics, write, write_splits
+    from vocdet.api.dataset import Dataset, read, split, write, write_splits
     from vocdet.api.detections import Detection, Detections
     from vocdet.api.detector import Detector, load
     from vocdet.api.evaluation import choose_thresholds, evaluate, write_report
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from vocdet.api.report import EvalReport
     from vocdet.api.run import Run
     from vocdet.api.serving import live, serve
+    from vocdet.api.statistics import Statistics, statistics
     from vocdet.api.train import TrainResult, train
     from vocdet.api.training import train_backbone, train_detector, training_events
     from vocdet.cpu import prepare_cpu
@@ -62,11 +65,13 @@ if TYPE_CHECKING:
     from vocdet.workflows.train_detector import DetectorResult, DetectorStart
 
 __all__ = [
+    "AnnotatedImage",
     "AnnotationError",
     "ArgumentError",
     "AuditResult",
     "CheckReport",
     "CheckpointError",
+    "Comparison",
     "Dataset",
     "DatasetError",
     "DependencyError",
@@ -92,6 +97,7 @@ __all__ = [
     "Run",
     "RunError",
     "SplitError",
+    "Statistics",
     "Step",
     "TrainResult",
     "TrainingError",
@@ -100,6 +106,7 @@ __all__ = [
     "audit",
     "check",
     "choose_thresholds",
+    "compare",
     "convert",
     "crop",
     "evaluate",
@@ -132,10 +139,12 @@ __all__ = [
 ]
 
 _EXPORTS = {  # module: its public names, as the imports above have them
+    "vocdet.api.annotated": "AnnotatedImage",
     "vocdet.api.audit": "audit learning_curve",
     "vocdet.api.checks": "Repair check repair",
+    "vocdet.api.comparison": "Comparison compare",
     "vocdet.api.conversion": "convert crop merge remap sample",
-    "vocdet.api.dataset": "Dataset read split statistics write write_splits",
+    "vocdet.api.dataset": "Dataset read split write write_splits",
     "vocdet.api.detections": "Detection Detections",
     "vocdet.api.detector": "Detector load",
     "vocdet.api.evaluation": "choose_thresholds evaluate write_report",
@@ -146,6 +155,7 @@ _EXPORTS = {  # module: its public names, as the imports above have them
     "vocdet.api.report": "EvalReport",
     "vocdet.api.run": "Run",
     "vocdet.api.serving": "live serve",
+    "vocdet.api.statistics": "Statistics statistics",
     "vocdet.api.train": "TrainResult train",
     "vocdet.api.training": "train_backbone train_detector training_events",
     "vocdet.cpu": "prepare_cpu",

@@ -52,11 +52,9 @@ def learning_curve(
 def _show(result: LearningCurve) -> None:
     rows = []
     for one in (*result.labels, result.overall):
-        doubled, gain = "–", "–"
-        if one.fit:
-            doubled = f"{one.fit.doubled:.3f} ({one.fit.low:.3f} to {one.fit.high:.3f})"
-            gain = f"{one.fit.gain[0]:+.3f} to {one.fit.gain[1]:+.3f}"
+        known = one.fit if not one.unknown else None
+        doubled = f"{known.doubled:.3f} ({known.low:.3f} to {known.high:.3f})" if known else "–"
         values = ["–" if value is None else f"{value:.3f}" for value in one.ap50]
-        rows.append((one.label, [*values, doubled, gain]))
+        rows.append((one.label, [*values, doubled, one.doubling()]))
     columns = [*map(str, result.sizes), f"{2 * result.sizes[-1]} (estimated)", "gain"]
     render.show(fitted(f"AP50 on {result.split} by training images", columns, rows))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import vocdet
 from vocdet.formats.scan import Source
@@ -154,17 +153,6 @@ def test_repair_changes_files_and_keeps_a_backup(shelf: Path) -> None:
     assert done.backup is not None
     assert (done.backup / "Annotations" / "img00.xml").is_file()
     assert repr(vocdet.repair(shelf)) == f"<repair of {shelf}: 0 files changed>"
-
-
-def test_a_dataset_shows_a_contact_sheet(shelf: Path) -> None:
-    dataset = vocdet.read(shelf)
-    data = dataset._repr_png_()
-    (shelf / "sheet.png").write_bytes(data)
-    with Image.open(shelf / "sheet.png") as sheet:
-        assert (sheet.format, sheet.width) == ("PNG", 960)
-    (shelf / "JPEGImages" / "img00.jpg").write_bytes(b"broken")
-    assert dataset._repr_png_() != data
-    assert dataset.subset([])._repr_png_().startswith(b"\x89PNG")
 
 
 def test_functions_on_files_refuse_a_dataset_in_memory(shelf: Path, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_detections_without_masks_have_none(detector: vocdet.Detector, photos: l
 def test_detections_are_drawn_in_rgb_and_show_themselves(masked: vocdet.Detections) -> None:
     drawn = masked.draw()
     assert (drawn.mode, drawn.size) == ("RGB", (8, 6))
-    assert masked._repr_png_().startswith(b"\x89PNG")
+    assert masked._repr_html_().count("data:image/jpeg") == 1
     assert repr(masked) == "<3 detections, 8x6 pixels: dog 0.90, cat 0.60, dog 0.50>"
     assert repr(masked[:0]) == "<0 detections, 8x6 pixels>"
 

@@ -45,7 +45,7 @@ FUNCTIONS: dict[str, Function] = {
     "write": lambda data, out: vocdet.write(vocdet.read(data), out, format="yolo"),
     "split": lambda data, out: vocdet.write_splits(vocdet.split(data), force=True),
     "statistics": lambda data, out: vocdet.statistics(data),
-    "picture": lambda data, out: vocdet.read(data)._repr_png_(),
+    "picture": lambda data, out: vocdet.read(data)._repr_html_(),
     "train": lambda data, out: vocdet.train_detector(
         data, net="mb1-0.25", size=64, epochs=1, batch=2, device="cpu", runs=out, seed=0
     ),

@@ -105,7 +105,7 @@ def test_every_example_runs(
     for registry in ("LAYERS", "C4_LAYER", "REGISTERED"):  # registrations end with the test
         monkeypatch.setattr(backbone, registry, getattr(backbone, registry).copy())
     here = replace(run, path=Path("runs", run.path.name))
-    names = {"vocdet": vocdet, "run": here, "detector": vocdet.load(here, device="cpu")}
+    names = {"vocdet": vocdet, "shutil": shutil, "run": here, "detector": vocdet.load(here, device="cpu")}
     text = inspect.getdoc(getattr(vocdet, name)) or ""
     example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
     assert example.examples, f"{name} has no example"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shlex
 import shutil
@@ -161,3 +162,26 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert names["report"].errors == ()
     assert (len(names["dataset"]), names["dataset"].labels) == (60, ("disc", "square"))
     assert names["detections"].size == (128, 96)
+
+
+def test_every_cell_of_the_example_notebook_shows_something(place: Path) -> None:
+    vocdet.write_splits(vocdet.split(vocdet.read("shelf"), trainval=0.75, seed=0))
+    notebook = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"]
+            tree = ast.parse("".join(cell["source"]))
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, "notebook.ipynb", "exec"), names)
+            if last:
+                value = eval(compile(ast.Expression(last.value), "notebook.ipynb", "eval"), names)
+                shown[type(value).__name__] = value
+    html = {name: value._repr_html_() for name, value in shown.items() if hasattr(value, "_repr_html_")}
+    assert html.keys() == {
+        "AnnotatedImage", "AuditResult", "CheckReport", "Dataset", "Detections", "EvalReport", "PredictResult", "Statistics",
+    }  # fmt: skip
+    assert shown["Plot"]._repr_png_().startswith(b"\x89PNG")
+    assert names["pixels"].shape == (60, 80, 3)
+    assert names["matrix"].sum() >= names["report"].overall.objects

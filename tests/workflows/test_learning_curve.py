@@ -56,7 +56,7 @@ def test_shares_are_trained_on_and_the_gain_is_estimated(
 
     def train(loaded: Loaded, split: str, folder: Path) -> Path:
         seen[split] = set(loaded.dataset.splits[split].tolist())
-        return folder
+        return folder.with_name(split)
 
     result = learning_curve(Source(root), CurveOptions(tmp_path / "out"), train)
     assert result.sizes == (4, 8, 16, 32)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from vocdet.api.annotated import SHOWN_LABELS, AnnotatedImage, dataset_html
 from vocdet.data import dataset as columns
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.findings import raise_errors
-from vocdet.data.splits import SPLIT_ORDER, separate
-from vocdet.data.stats import Stats, stats
-from vocdet.data.usable import usable
+from vocdet.data.splits import SPLIT_ORDER
 from vocdet.errors import ArgumentError
 from vocdet.formats import cache
 from vocdet.formats.scan import CoordinatesChoice, Crowds, FormatChoice, Scan, Source
@@ -24,8 +23,6 @@ from vocdet.workflows.load import Loaded, clean_scan, usable_scan
 from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_dataset, write_image_sets
 
 Data: TypeAlias = "Dataset | str | Path"  # a dataset in memory, or the path of one
-
-_SHOWN_LABELS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -50,16 +47,21 @@ class Dataset(columns.Dataset):
 
     def __repr__(self) -> str:
         sizes = f"{counted(len(self), 'image')}, {counted(len(self.objects), 'object')}"
-        labels = f"{counted(len(self.labels), 'label')} ({listed(self.labels, most=_SHOWN_LABELS)})"
+        labels = f"{counted(len(self.labels), 'label')} ({listed(self.labels, most=SHOWN_LABELS)})"
         names = [*(name for name in SPLIT_ORDER if name in self.splits), *sorted(self.splits.keys() - set(SPLIT_ORDER))]
         splits = ", ".join(f"{name} {len(self.splits[name])}" for name in names) or "no splits"
         return f"<dataset {self.root}: {sizes}, {labels}; {splits}>"
 
-    def _repr_png_(self) -> bytes:
-        """Some images with their annotations, for notebooks."""
-        from vocdet.api.sheets import dataset_png
+    def __getitem__(self, row: int) -> AnnotatedImage:
+        one = columns.Dataset.__getitem__(self, row)
+        values: dict[str, Any] = {each.name: getattr(one, each.name) for each in fields(columns.AnnotatedImage)}
+        return AnnotatedImage(**values, labels=self.labels)
 
-        return dataset_png(self)
+    def __iter__(self) -> Iterator[AnnotatedImage]:
+        return (self[row] for row in range(len(self)))
+
+    def _repr_html_(self) -> str:
+        return dataset_html(self, self.__getitem__)
 
 
 def read(
@@ -156,19 +158,6 @@ def write(
     raise_errors(mask_findings(whole))
     write_dataset(whole, target, format, WriteOptions(images, strict))
     return read(target, format=format) if images != "none" else replace(whole, source=None, scan=None)
-
-
-def statistics(dataset: Data) -> Stats:
-    """Count the objects and images of each label and split, their sizes, shapes and flags.
-
-    Boxes are clipped to their images, as in training.
-
-    >>> statistics = vocdet.statistics("shelf")
-    >>> dict(zip(statistics.labels, statistics.objects.tolist()))
-    {'circle': 12, 'square': 12}
-    """
-    whole = as_dataset(dataset)
-    return stats(usable(whole)[0], separate(whole.splits))
 
 
 def as_source(

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from vocdet import masks
 from vocdet.api.pictures import Channels, Picture, as_image
-from vocdet.api.sheets import png
 from vocdet.boxes import Boxes
 from vocdet.data import detections as columns
 from vocdet.data.levels import Levels
@@ -23,13 +22,15 @@ from vocdet.errors import DependencyError
 from vocdet.files import write_text
 from vocdet.inference.draw import draw
 from vocdet.inference.results import coco_entries
+from vocdet.inputs.images import Image
 from vocdet.outputs import check_output, mark_file
-from vocdet.wording import counted, listed
+from vocdet.plots import notebook
+from vocdet.wording import box_text, counted, listed
 
 _SHOWN = 5  # objects in a repr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Detection:
     """One detected object.
 
@@ -42,6 +43,9 @@ class Detection:
     label: int  # index into the detector's labels
     label_name: str
     mask: NDArray[np.bool_] | None = None  # (H, W) of the whole picture; None: a detector without masks
+
+    def __repr__(self) -> str:
+        return f"<{self.label_name} {self.score:.2f} at {box_text(self.box.round(1))}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -131,9 +135,15 @@ class Detections:
         return replace(self, columns=self.columns.above(float(score)))
 
     def draw(self) -> PIL.Image.Image:
-        """The picture in RGB with boxes, masks, labels and scores drawn on it; a file is read again."""
+        """The picture in RGB with boxes, masks, labels and scores drawn on it; a file is read again.
+
+        `numpy.asarray` makes an array (H, W, 3) of it.
+        """
+        return PIL.Image.fromarray(self._drawn())
+
+    def _drawn(self, side: int = 0) -> Image:
         image = as_image(self.picture, channels=self.channels, levels=self.levels)
-        return PIL.Image.fromarray(draw(image, self.columns, self.names))
+        return draw(image, self.columns, self.names, side=side)
 
     def to_voc(self, path: str | Path, *, force: bool = False) -> None:
         """Write a VOC annotation, as labelImg reads it: boxes in whole pixels, best first.
@@ -183,6 +193,8 @@ class Detections:
         some = f": {listed(objects, most=_SHOWN)}" if objects else ""
         return f"<{counted(len(self), 'detection')}{where}, {self.size[0]}x{self.size[1]} pixels{some}>"
 
-    def _repr_png_(self) -> bytes:
-        """The drawn picture, for notebooks."""
-        return png(self.draw())
+    def _repr_html_(self) -> str:
+        picture = notebook.gallery([(repr(self)[1:-1], lambda: self._drawn(notebook.LARGE))], side=notebook.LARGE)
+        boxes = map(box_text, self.boxes.round(1))
+        rows = zip(self.label_names, self.scores.tolist(), boxes, strict=True)
+        return picture + notebook.table(("label", "score", "xmin ymin xmax ymax"), rows)

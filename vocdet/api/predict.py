@@ -4,25 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
 from vocdet.inference.tiled import TileChoice
 from vocdet.inference.tracking import VideoOptions, parse_line
+from vocdet.inputs.images import decode
+from vocdet.plots import notebook
+from vocdet.wording import counted
 from vocdet.workflows import predict as workflow
 from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.prediction_folder import Also
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PredictResult:
-    """What `predict` processed, and where the results are."""
+    """What `predict` processed, and where the results are; a notebook shows some of the drawn images."""
 
     out: Path
     images: int
     frames: int  # of videos, cameras and streams
     objects: int  # in all of them
+    drawings: tuple[Path, ...] = ()  # of the first images: those that a notebook shows
+
+    def __repr__(self) -> str:
+        frames = f", {counted(self.frames, 'frame')}" if self.frames else ""
+        sizes = f"{counted(self.objects, 'object')} in {counted(self.images, 'image')}{frames}"
+        return f"<prediction in {self.out}: {sizes}>"
+
+    def _repr_html_(self) -> str:
+        pictures = [(path.name, partial(decode, path)) for path in self.drawings]
+        return notebook.heading(repr(self)[1:-1]) + notebook.gallery(pictures)
 
 
 def predict(
@@ -59,14 +73,16 @@ def predict(
     earlier result, which is replaced but for the files that a user changed or added; `force` replaces them, too.
 
     >>> vocdet.predict(run, "photo.jpg", out="found", also=["csv"])
-    PredictResult(out=...Path('found'), images=1, frames=0, objects=...)
+    <prediction in found: ... in 1 image>
     """
     options = DetectorOptions(device, tiles=TileChoice(tile, overlap, whole), score=score, batch=batch)
     videos = VideoOptions(track, parse_line(count) if count else None, frames)
     model = (detector if isinstance(detector, Detector) else load(detector, device)).model
     names = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
     images = shown = objects = 0
+    drawings: list[Path] = []
     for one in workflow.predict(model, names, out=Path(out), options=options, videos=videos, also=also, force=force):
         image = one.source.kind == "image"
         images, shown, objects = images + image, shown + (not image), objects + len(one.detections)
-    return PredictResult(Path(out), images, shown, objects)
+        drawings += [one.drawing] if image and len(drawings) < notebook.MOST_PICTURES else []
+    return PredictResult(Path(out), images, shown, objects, tuple(drawings))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass, fields
-from html import escape
 
 from vocdet.errors import ArgumentError
 from vocdet.evaluation import report
+from vocdet.plots import notebook
 from vocdet.plots.evaluation import PLOTS, Plot, evaluation_plot
 from vocdet.plots.report_page import PageFacts, report_html
 from vocdet.wording import listed
@@ -51,19 +50,8 @@ class EvalReport(report.EvalReport):
         return report_html(self, PageFacts(title))
 
     def _repr_html_(self) -> str:
-        rows = [*((row.label, row) for row in self.labels), ("all", self.overall)]
-        body = "".join(
-            f"<tr><th>{escape(name)}</th>"
-            + "".join(f"<td>{_text(getattr(row, key))}</td>" for key in _COLUMNS.values())
-            + "</tr>"
-            for name, row in rows
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("", *_COLUMNS))
+        rows = [("all", self.overall), *((row.label, row) for row in self.labels)]
+        values = [(name, *(getattr(row, key) for key in _COLUMNS.values())) for name, row in rows]
         shown = ("precision-recall", "confusion") if self.evidence is not None else ()
-        uris = (b64encode(self.plot(name).png).decode() for name in shown)
-        pictures = "".join(f'<img src="data:image/png;base64,{uri}" width="480" alt="">' for uri in uris)
-        return f"<table><tr>{head}</tr>{body}</table>{pictures}"
-
-
-def _text(value: float | None) -> str:
-    return "–" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
+        pictures = (notebook.png(self.plot(name).png, 480, alt=name) for name in shown)
+        return notebook.heading(repr(self)[1:-1]) + notebook.table(("", *_COLUMNS), values) + "".join(pictures)

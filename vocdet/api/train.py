@@ -32,6 +32,9 @@ class TrainResult:
     def __repr__(self) -> str:
         return f"<training by a plan: {self.run!r}, {self.report!r}>"
 
+    def _repr_html_(self) -> str:
+        return self.run._repr_html_() + (self.report._repr_html_() if self.report else "")
+
 
 def train(
     dataset: Data,

@@ -16,7 +16,7 @@ from vocdet.data.levels import Levels
 from vocdet.data.splits import SPLIT_AGAIN, SPLIT_ORDER, FrozenSplits, Rows, Splits, within
 from vocdet.data.texts import Texts
 from vocdet.errors import SplitError
-from vocdet.wording import did_you_mean, listed
+from vocdet.wording import counted, did_you_mean, listed
 
 DIVIDE_TRAINVAL = "`vocdet.write_splits(vocdet.split(dataset, keep_test=True), force=True)`"  # test is unchanged
 _NOT_GIVEN: Any = None  # a column that is filled with its default when the table is made
@@ -54,6 +54,9 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.stems)
+
+    def __repr__(self) -> str:
+        return f"<table of {counted(len(self), 'image')}: {', '.join(self.__slots__)}>"
 
     def take(self, rows: NDArray[np.int64]) -> Images:
         """The images of these rows, in this order."""
@@ -110,6 +113,9 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def __repr__(self) -> str:
+        return f"<table of {counted(len(self), 'object')}: {', '.join(self.__slots__)}>"
 
     def take(self, rows: ArrayLike, image: ArrayLike | None = None) -> Objects:
         """The objects of these rows (indices or a mask), with `image` as their new image column."""

@@ -17,7 +17,7 @@ from PIL import ImageDraw, ImageFont
 from vocdet.boxes import Boxes
 from vocdet.data.dataset import Objects
 from vocdet.data.detections import Detections
-from vocdet.inference.draw_masks import Color, cut_masks, luminance, tint
+from vocdet.inference.draw_masks import Color, cut_masks, luminance, scaled_masks, tint
 from vocdet.inputs.images import Image
 from vocdet.mask_crops import MaskCrops
 
@@ -45,12 +45,13 @@ def color(label: int) -> Color:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def draw(image: Image, detections: Detections, labels: Sequence[str]) -> Image:
-    """A copy of the image (H, W, 3) with its detections, the best on top."""
+def draw(image: Image, detections: Detections, labels: Sequence[str], *, side: int = 0) -> Image:
+    """A copy of the image (H, W, 3) with its detections, the best on top; `side` is that of `draw_boxes`."""
     order = range(len(detections) - 1, -1, -1)
     texts = [f"{_id_text(detections, i)}{labels[detections.labels[i]]} {detections.scores[i]:.0%}" for i in order]
     masks = None if detections.masks is None else cut_masks(detections.masks.take(list(order)), *image.shape[:2])
-    return draw_boxes(image, detections.boxes[::-1], [int(detections.labels[i]) for i in order], texts, masks)
+    names = [int(detections.labels[i]) for i in order]
+    return draw_boxes(image, detections.boxes[::-1], names, texts, masks, side=side)
 
 
 def _id_text(detections: Detections, row: int) -> str:
@@ -67,23 +68,35 @@ def draw_line(drawn: Image, start: tuple[int, int], end: tuple[int, int], text: 
     _paste(drawn, chip, start[0] + width, start[1] + width)
 
 
-def draw_objects(image: Image, objects: Objects, labels: Sequence[str]) -> Image:
-    """A copy of the image with its annotated objects; difficult ones are marked."""
+def draw_objects(image: Image, objects: Objects, labels: Sequence[str], *, side: int = 0) -> Image:
+    """A copy of the image with its annotated objects; difficult ones are marked. `side` is that of `draw_boxes`."""
     texts = [
         f"{labels[label]} (difficult)" if difficult else labels[label]
         for label, difficult in zip(objects.label, objects.difficult, strict=True)
     ]
     masks = cut_masks(objects.segmentation, *image.shape[:2]) if len(objects.segmentation.rows) else None
-    return draw_boxes(image, objects.box, [int(label) for label in objects.label], texts, masks)
+    return draw_boxes(image, objects.box, [int(label) for label in objects.label], texts, masks, side=side)
 
 
 def draw_boxes(
-    image: Image, boxes: Boxes, labels: Sequence[int], texts: Sequence[str], masks: MaskCrops | None = None
+    image: Image,
+    boxes: Boxes,
+    labels: Sequence[int],
+    texts: Sequence[str],
+    masks: MaskCrops | None = None,
+    *,
+    side: int = 0,
 ) -> Image:
     """A copy of the image with boxes (N, 4) in the colors of their labels, and a text at each top left corner.
 
-    Masks are below the boxes, later objects on top.
+    Masks are below the boxes, later objects on top. An image whose longer side has more than `side` pixels is shrunk
+    before, so that its texts stay legible; 0: it is not.
     """
+    if 0 < side < max(image.shape[:2]):
+        scale = side / max(image.shape[:2])
+        height, width = (max(1, round(scale * one)) for one in image.shape[:2])
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        boxes, masks = boxes * scale, None if masks is None else scaled_masks(masks, scale)
     drawn = np.ascontiguousarray(image).copy()
     height, width = drawn.shape[:2]
     mean = (height + width) / 2

@@ -36,6 +36,17 @@ def cut_mask(segmentation: bytes, height: int, width: int) -> Cut | None:
     return None if bounds is None else (bounds[0], bounds[1], masks.window(counts, height, bounds).astype(np.uint8))
 
 
+def scaled_masks(crops: MaskCrops, scale: float) -> MaskCrops:
+    """Masks for an image that was resized by a factor."""
+    cuts: list[Cut | None] = []
+    for i, place in enumerate(crops.where):
+        x0, y0, x1, y1 = np.rint(place * scale).astype(int).tolist()
+        there = x1 > x0 and y1 > y0
+        crop = cv2.resize(crops.crop(i), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) if there else None
+        cuts.append(None if crop is None else (x0, y0, np.asarray(crop, np.uint8)))
+    return MaskCrops.of(cuts)
+
+
 def tint(drawn: Image, crops: MaskCrops, colors: Sequence[Color], line: int) -> None:
     """Draw masks into `drawn` in place, the last on top, with outlines about `line` pixels wide between two edges."""
     line |= 1

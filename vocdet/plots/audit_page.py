@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vocdet.data.dataset import Dataset
 from vocdet.errors import ImageError
@@ -27,19 +28,29 @@ def audit_html(dataset: Dataset, suspicions: Sequence[Suspicion], texts: Sequenc
     )  # fmt: skip
 
 
-def _picture(dataset: Dataset, one: Suspicion) -> dict[str, Any]:
-    """The surroundings of a suspicion: a data URI, its size, and the boxes in it as x, y, width, height."""
+def surroundings(dataset: Dataset, one: Suspicion) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The corners (x, y) of the section of an image to show for a suspicion."""
     row = one.image
-    old = dataset.objects.box[one.object] if one.object >= 0 else None
-    boxes = np.array([one.box, *([old] if old is not None else [])])
+    boxes = np.array([one.box, *dataset.objects.box[[one.object] if one.object >= 0 else []]])
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     side = max(LEAST, float((high - low).max()) * (1 + 2 * MARGIN))
     size = np.array([dataset.images.widths[row], dataset.images.heights[row]])
     first = np.clip((low + high - side) / 2, 0, np.maximum(size - side, 0)).astype(np.int64)
-    last = np.minimum(first + int(side), size).astype(np.int64)
+    return first, np.minimum(first + int(side), size).astype(np.int64)
+
+
+def section(dataset: Dataset, one: Suspicion) -> Image:
+    """The pixels of that section; an `ImageError` if the image cannot be read."""
+    first, last = surroundings(dataset, one)
+    return np.ascontiguousarray(decode_image(dataset[one.image])[first[1] : last[1], first[0] : last[0]])
+
+
+def _picture(dataset: Dataset, one: Suspicion) -> dict[str, Any]:
+    """The surroundings of a suspicion: a data URI, its size, and the boxes in it as x, y, width, height."""
+    first, last = surroundings(dataset, one)
+    old = dataset.objects.box[one.object] if one.object >= 0 else None
     try:
-        pixels: Image = decode_image(dataset[row])[first[1] : last[1], first[0] : last[0]]
-        uri = picture_uri(np.ascontiguousarray(pixels))
+        uri = picture_uri(section(dataset, one))
     except ImageError:
         uri = ""
     return {

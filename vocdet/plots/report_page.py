@@ -215,9 +215,9 @@ def _cell(label: int, of_detection: NDArray[np.int64], pair: int, background: in
     return f"{label},{of_detection[pair] if pair >= 0 else background}"
 
 
-def picture_uri(pixels: NDArray[np.uint8]) -> str:
-    """An image (H, W, 3) RGB as a small JPEG in a data URI."""
-    scale = min(1.0, SIDE / max(pixels.shape[:2]))
+def picture_uri(pixels: NDArray[np.uint8], side: int = SIDE) -> str:
+    """An image (H, W, 3) RGB as a small JPEG in a data URI; its longer side has `side` pixels at most."""
+    scale = min(1.0, side / max(pixels.shape[:2]))
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 78])

@@ -14,9 +14,10 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError
 from vocdet.inference.draw import contact_sheet, draw, draw_boxes, draw_objects, side_by_side
+from vocdet.inference.draw_masks import scaled_masks
 from vocdet.inputs.batches import Batch
 from vocdet.inputs.images import Image, decode_image
-from vocdet.mask_crops import Cut, MaskCrops
+from vocdet.mask_crops import MaskCrops
 
 MOST_SAMPLES, MOST_CROPS = 16, 24  # on a sheet
 EXAMPLES = 8  # validation images
@@ -50,7 +51,7 @@ def batch_sheet(batches: Iterable[Batch], labels: Sequence[str]) -> Image:
     for (image, boxes, masks), classes in zip(pictures, names, strict=True):
         picture, scale = _enlarged(image, side)
         texts = [labels[i] for i in classes]
-        large = None if masks is None else _enlarged_masks(masks, scale)
+        large = None if masks is None else scaled_masks(masks, scale)
         drawn.append(picture if crops else draw_boxes(picture, boxes * scale, classes.tolist(), texts, large))
     captions = [", ".join(labels[i] for i in classes) for classes in names] if crops else []
     return contact_sheet(drawn, captions=captions, columns=columns, width=SHEET)
@@ -95,14 +96,3 @@ def _enlarged(image: Tensor, side: int) -> tuple[Image, float]:
     size = (side, max(1, round(scale * pixels.shape[0])))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8), scale
-
-
-def _enlarged_masks(masks: MaskCrops, scale: float) -> MaskCrops:
-    """Masks scaled to a picture."""
-    cuts: list[Cut | None] = []
-    for i, place in enumerate(masks.where):
-        x0, y0, x1, y1 = np.rint(place * scale).astype(int).tolist()
-        there = x1 > x0 and y1 > y0
-        crop = cv2.resize(masks.crop(i), (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) if there else None
-        cuts.append(None if crop is None else (x0, y0, np.asarray(crop, np.uint8)))
-    return MaskCrops.of(cuts)

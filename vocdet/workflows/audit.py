@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,8 +24,11 @@ from vocdet.formats.registry import FORMATS
 from vocdet.formats.scan import Progress, Source
 from vocdet.formats.voc.proposals import Correction, corrected
 from vocdet.formats.voc.xml_edit import CannotEdit
+from vocdet.inference.draw import draw_boxes
+from vocdet.inputs.images import Image
 from vocdet.outputs import write_marker
-from vocdet.plots.audit_page import audit_html
+from vocdet.plots import notebook
+from vocdet.plots.audit_page import audit_html, section, surroundings
 from vocdet.runs.facts import read_run
 from vocdet.wording import counted, json_reason, listed
 from vocdet.workflows.detector import open_detector
@@ -79,9 +83,9 @@ class _Record(msgspec.Struct):
     proposals: list[Proposal]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class AuditResult:
-    """The likely mistakes of a dataset, and the files that list them.
+    """The likely mistakes of a dataset, and the files that list them; a notebook shows the first ones.
 
     >>> result = vocdet.audit("shelf", runs=[run], out="audit")
     >>> result.images.name
@@ -93,6 +97,19 @@ class AuditResult:
     images: Path  # a list of the images with suspicions, most confident first
     trained_on: int  # images whose detections come from a detector that was trained on them
     warnings: tuple[Finding, ...]
+    pictures: tuple[Callable[[], Image], ...] = ()  # of the first proposals: what is annotated, and what is proposed
+
+    def __repr__(self) -> str:
+        kinds = Counter(one.kind for one in self.proposals)
+        counts = listed(f"{count} {kind}" for kind, count in kinds.items())
+        return (
+            f"<audit with {counted(len(self.proposals), 'suspicion')}{f' ({counts})' if counts else ''}: {self.page}>"
+        )
+
+    def _repr_html_(self) -> str:
+        texts = map(str, self.proposals)
+        some = notebook.gallery(zip(texts, self.pictures, strict=False))
+        return notebook.heading(repr(self)[1:-1]) + some
 
 
 def audit(
@@ -185,7 +202,20 @@ def _written(loaded: Loaded, suspicions: Sequence[Suspicion], out: Path, trained
     images = dict.fromkeys(str(dataset.root.absolute() / one.image) for one in proposals)
     write_text(out / LIST, "".join(f"{image}\n" for image in images))
     write_text(out / PAGE, audit_html(dataset, suspicions, [str(one) for one in proposals], str(loaded.path)))
-    return AuditResult(proposals, out / PAGE, out / LIST, trained_on, loaded.warnings)
+    pictures = tuple(partial(_drawn, dataset, one) for one in suspicions[: notebook.MOST_PICTURES])
+    return AuditResult(proposals, out / PAGE, out / LIST, trained_on, loaded.warnings, pictures)
+
+
+def _drawn(dataset: Dataset, one: Suspicion) -> Image:
+    """A section of an image, with what is annotated and what is proposed."""
+    first, _ = surroundings(dataset, one)
+    boxes, labels, texts = [one.box], [one.label], [f"{dataset.labels[one.label]} {one.score:.0%}"]
+    if one.object >= 0:
+        label = int(dataset.objects.label[one.object])
+        boxes.insert(0, _sides(dataset.objects.box[one.object]))
+        labels.insert(0, label)
+        texts.insert(0, f"annotated: {dataset.labels[label]}")
+    return draw_boxes(section(dataset, one), np.array(boxes) - np.tile(first, 2), labels, texts, side=notebook.CELL)
 
 
 def _proposal(dataset: Dataset, number: int, one: Suspicion) -> Proposal:

@@ -74,6 +74,13 @@ class CheckReport:
         counts = f"{counted(len(self.errors), 'error')}, {counted(len(self.warnings), 'warning')}"
         return f"<check of {self.dataset.root}: {counts}>"
 
+    def _repr_html_(self) -> str:
+        from vocdet.plots import notebook
+
+        rows = [(one.severity, one.code, one.problem, str(one.place), one.hint) for one in self.findings]
+        table = notebook.table(("", "code", "problem", "place", "hint"), rows)
+        return notebook.heading(repr(self)[1:-1]) + table
+
 
 def check_dataset(
     source: Source,

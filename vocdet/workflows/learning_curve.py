@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 
 from vocdet.data.dataset import Dataset
+from vocdet.data.division.sampling import sample
 from vocdet.data.findings import Finding
+from vocdet.data.splits import Rows
 from vocdet.errors import SplitError
 from vocdet.evaluation.bootstrap import resampled_by_label
 from vocdet.evaluation.learning_curve import CurveFit, fit_curve
@@ -18,8 +20,9 @@ from vocdet.evaluation.resamples import Resampling
 from vocdet.files import check_writable, make_folder, write_bytes
 from vocdet.formats.scan import Progress, Source
 from vocdet.outputs import write_marker
+from vocdet.plots import notebook
 from vocdet.plots.learning_curve import curve_picture
-from vocdet.wording import counted
+from vocdet.wording import counted, listed
 from vocdet.workflows.detector import open_detector
 from vocdet.workflows.eval_options import EvalOptions, chosen_split
 from vocdet.workflows.evaluate import Evaluation, evaluate_detector
@@ -28,6 +31,9 @@ from vocdet.workflows.trainings import Train
 
 SHARES = (8, 4, 2, 1)  # of the images of train: an eighth, a quarter, a half, all
 FEWEST = 2  # images to train on
+FEWEST_OBJECTS = 10  # of a label, to evaluate on: with fewer, resamples hardly differ
+LEARNED = 0.02  # AP50 from which a label counts as learned; three sizes fit a power law, two always do
+WIDEST_GAIN = 0.1  # AP50: with wider bounds, the gain is unknown
 RESULT, PICTURE = "learning-curve.json", "learning-curve.png"
 
 
@@ -47,13 +53,31 @@ class LabelGrowth:
     """AP50 of a label by the number of images, and what twice as many would bring; None: it has no objects."""
 
     label: str
+    objects: int  # that were evaluated
     ap50: tuple[float | None, ...]  # by size
     fit: CurveFit | None
 
+    @property
+    def unknown(self) -> str:
+        """Why the fit cannot tell what twice the images would bring; "": it can."""
+        if self.fit is None or self.objects < FEWEST_OBJECTS:
+            return f"only {counted(self.objects, 'object')} to evaluate on"
+        if sum((value or 0.0) > LEARNED for value in self.ap50) < 3:
+            return "hardly learned with fewer images"
+        low, high = self.fit.gain
+        return f"between {low:+.2f} and {high:+.2f}" if high - low > WIDEST_GAIN else ""
 
-@dataclass(frozen=True, slots=True)
+    def doubling(self) -> str:
+        """What twice the images would bring, in words."""
+        if self.fit is None or self.unknown:
+            return f"cannot tell: {self.unknown}"
+        low, high = self.fit.gain
+        return f"{self.fit.doubled - self.fit.now:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class LearningCurve:
-    """AP50 by the number of training images."""
+    """AP50 by the number of training images; a notebook shows it as a table and a plot."""
 
     sizes: tuple[int, ...]  # images, rising
     labels: tuple[LabelGrowth, ...]
@@ -62,6 +86,16 @@ class LearningCurve:
     result: Path
     picture: Path
     warnings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        sizes = listed(self.sizes, conjunction="and")
+        return f"<learning curve of {sizes} images, AP50 on {self.split}: {self.overall.doubling()}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(one.label, *one.ap50, one.doubling()) for one in (self.overall, *self.labels)]
+        table = notebook.table(("AP50", *(f"{size} images" for size in self.sizes), "twice as many"), rows)
+        plot = notebook.png_file(self.picture, notebook.LARGE, alt="AP50 by the number of training images")
+        return notebook.heading(repr(self)[1:-1]) + table + plot
 
 
 def learning_curve(
@@ -83,19 +117,21 @@ def learning_curve(
     split = chosen_split(dataset, options.split)
     dataset.rows(split)  # before hours of training
     rows = dataset.rows(options.train)
-    order = np.random.default_rng(options.seed).permutation(rows)
-    parts = {f"{options.train}_{share}": np.sort(order[: len(rows) // share]) for share in SHARES}
     if len(rows) // SHARES[0] < FEWEST:
         hint = "annotate more images first"
         raise SplitError(f"split {options.train!r} has {counted(len(rows), 'image')}, too few to divide by {SHARES[0]}",
                          place=dataset.root, hint=hint)  # fmt: skip
+    parts = {f"{options.train}_{share}": some for share, some in nested(dataset, rows, options.seed).items()}
     make_folder(options.out)
     write_marker(options.out, "predictions")
     divided = replace(loaded, dataset=replace(dataset, splits={**dataset.splits, **parts}))
     evaluations = []
     for name, some in parts.items():
-        note(f"training on {counted(len(some), 'image')}")
-        run = train(divided, name, options.out / name)
+        subset = dataset.subset(some)
+        without = np.setdiff1d(dataset.objects.label[np.isin(dataset.objects.image, rows)], subset.objects.label)
+        lacking = f", which do not show {listed((dataset.labels[i] for i in without), most=8)}" if len(without) else ""
+        note(f"training on {counted(len(some), 'image')}{lacking}")
+        run = train(divided, name, options.out / f"{name}-{subset.fingerprint()[:8]}")
         note(f"evaluating {run} on {split}")
         detector = open_detector(run, device=options.device)
         evaluations.append(evaluate_detector(detector, loaded, EvalOptions(split), progress=progress))
@@ -107,13 +143,23 @@ def learning_curve(
     content = {
         "images": sizes,
         "split": split,
-        "labels": [asdict(one) for one in growth[:-1]],
-        "all": asdict(growth[-1]),
+        "labels": [asdict(one) | {"unknown": one.unknown} for one in growth[:-1]],
+        "all": asdict(growth[-1]) | {"unknown": growth[-1].unknown},
     }
     write_bytes(result.result, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
     lines = [(one.label, one.ap50, one.fit) for one in (*growth[:-1], growth[-1])]
     write_bytes(result.picture, curve_picture(sizes, lines, str(loaded.path)))
     return result
+
+
+def nested(dataset: Dataset, rows: Rows, seed: int) -> dict[int, Rows]:
+    """The rows of each of `SHARES`: of a half all, of a quarter the half, in which every label has its share."""
+    shares = {1: rows}
+    for share in sorted(SHARES)[1:]:
+        within = shares[share // 2]
+        whole = replace(dataset, splits={}).subset(within)
+        shares[share] = within[sample(whole, len(rows) // share, seed=seed).rows]
+    return {share: np.sort(shares[share]) for share in SHARES}
 
 
 def growth_of(sizes: tuple[int, ...], evaluations: list[Evaluation], seed: int) -> tuple[LabelGrowth, ...]:
@@ -122,11 +168,13 @@ def growth_of(sizes: tuple[int, ...], evaluations: list[Evaluation], seed: int) 
     drawing = Resampling(len(truth), seed=seed)  # the same images for all sizes
     draws = np.stack([resampled_by_label(one.ground_truth, one.detections, "AP50", drawing) for one in evaluations])
     rows: list[LabelGrowth] = []
+    counts = [row.objects for row in evaluations[0].report.labels]
     for i, label in enumerate((*truth.labels, "all labels")):
         values = [
             one.report.labels[i].ap50 if i < len(truth.labels) else one.report.overall.ap50 for one in evaluations
         ]
         metric = np.array([np.nan if value is None else value for value in values])
         if i == len(truth.labels) or any(value is not None for value in values):
-            rows.append(LabelGrowth(label, tuple(values), fit_curve(sizes, metric, draws[:, i], seed=seed)))
+            objects = (*counts, sum(counts))[i]
+            rows.append(LabelGrowth(label, objects, tuple(values), fit_curve(sizes, metric, draws[:, i], seed=seed)))
     return tuple(rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vocdet.errors import RunError
+from vocdet.files import hasher
 from vocdet.recipes.schema import changed
 from vocdet.runs.facts import list_runs
 from vocdet.runs.setup import RunOptions
@@ -38,7 +39,11 @@ class Trainings:
     watch: Watch = last_of
 
     def __call__(self, loaded: Loaded, split: str, folder: Path) -> Path:
-        """The run of a split; a `RunError` if the training is interrupted."""
+        """The run of a split; a `RunError` if the training is interrupted.
+
+        It is in a folder for this recipe beside `folder`, so that runs of another recipe are not taken for it.
+        """
+        folder = folder.with_name(f"{folder.name}-{hasher(repr(self.recipe).encode(), size=4).hexdigest()}")
         known = [run for run in list_runs(folder) if run.task] if folder.is_dir() else []
         for run in known:
             if run.state == "finished":
