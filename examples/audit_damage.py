@@ -1,16 +1,22 @@
 """Damage some annotations of a dataset at random, in three ways, and measure how many of them `vocdet.audit` lists.
 
-    python examples/audit_damage.py DATA WORK [--share 0.05] [--seed 0] [--folds 3] [--minutes 3] [--run RUN]
+    python examples/audit_damage.py DATA WORK [--share 0.05] [--seed 0] [--folds 3] [--minutes 4] [--run RUN]
 
 Of the damaged objects one third each is deleted, gets another label, and gets a box that is moved and resized, with an
-IoU of .3 to .6. WORK gets the damaged copy and the results; the same command continues there. With --run, that detector
-judges in place of trained folds, and only images that it was not trained on are damaged.
+IoU of .3 to .6. WORK gets the damaged copy, and a line of results.jsonl; the same command continues after a stop, and
+only prints a line that is there. With --run, that detector judges in place of trained folds, and only the images of
+--split are used, which it must not have seen.
+
+With k damaged objects, precision is the share of the first k suspicions that are right (of a kind: k of that kind, in a
+list of its own), and recall the share of the damaged objects among the first 2 k of the whole list.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vocdet
+from vocdet.workflows.audit import Proposal
 
 KINDS = ("missing", "label", "box")
 
@@ -32,12 +39,10 @@ class Damage:
     box: NDArray[np.float64]  # true one
 
 
-def damage(
-    dataset: vocdet.Dataset, share: float, seed: int, images: NDArray[np.int64]
-) -> tuple[vocdet.Dataset, list[Damage]]:
-    """The dataset with mistakes in these images, and the list of them."""
+def damage(dataset: vocdet.Dataset, share: float, seed: int) -> tuple[vocdet.Dataset, list[Damage]]:
+    """The dataset with mistakes, and the list of them."""
     draw, objects = np.random.default_rng(seed), dataset.objects
-    usable = np.flatnonzero(~(objects.difficult | objects.crowd) & np.isin(objects.image, images))
+    usable = np.flatnonzero(~(objects.difficult | objects.crowd))
     chosen = draw.permutation(usable)[: round(share * len(usable))]
     label, box, keep, made = objects.label.copy(), objects.box.copy(), np.ones(len(objects), np.bool_), []
     for i, row in enumerate(chosen.tolist()):
@@ -73,10 +78,10 @@ def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return inter / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - inter)
 
 
-def matched(result: vocdet.AuditResult, made: list[Damage]) -> list[int]:
+def matched(proposals: Sequence[Proposal], made: list[Damage]) -> list[int]:
     """For each proposal the damage that it is about, in the right way; -1: none."""
     free, found = dict(enumerate(made)), []
-    for one in result.proposals:
+    for one in proposals:
         near = [
             i for i, true in free.items()
             if (true.kind, true.image) == (one.kind, Path(one.image).stem) and iou(true.box, np.array(one.box)) >= 0.5
@@ -88,42 +93,66 @@ def matched(result: vocdet.AuditResult, made: list[Damage]) -> list[int]:
     return found
 
 
-def main() -> None:
+def measured(proposals: Sequence[Proposal], made: list[Damage]) -> dict[str, dict[str, float]]:
+    """Precision and recall of the list, of each kind and of all together."""
+    found = matched(proposals, made)
+    total = Counter(one.kind for one in made)
+    listed = Counter(made[i].kind for i in found[: 2 * len(made)] if i >= 0)
+    result = {}
+    for kind in KINDS:
+        mine = [i for i, one in zip(found, proposals, strict=True) if one.kind == kind][: total[kind]]
+        result[kind] = row(total[kind], sum(i >= 0 for i in mine), listed[kind])
+    result["together"] = row(len(made), sum(i >= 0 for i in found[: len(made)]), sum(listed.values()))
+    return result
+
+
+def row(damaged: int, right: int, listed: int) -> dict[str, float]:
+    """The number of damaged objects, precision and recall."""
+    return {"damaged": damaged, "precision": right / max(damaged, 1), "recall": listed / max(damaged, 1)}
+
+
+def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, float]]:
     """Damage, audit, count."""
+    dataset = vocdet.read(options.data, skip_bad=True)
+    if options.run:
+        dataset = dataset.subset(dataset.splits[options.split])
+    damaged, made = damage(dataset, options.share, options.seed)
+    copy = work / "data"
+    if not copy.exists():
+        vocdet.write(damaged, copy, images="link")
+    result = vocdet.audit(
+        copy, out=work / "audit", runs=[options.run] if options.run else [], folds=options.folds,
+        most=max(1, 10 * len(made)), minutes=options.minutes,
+    )  # fmt: skip
+    return measured(result.proposals, made)
+
+
+def main() -> None:
+    """Measure unless it is done, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("work", type=Path, help="folder for the damaged copy and the results")
+    parser.add_argument("work", type=Path, help="folder for the damaged copies and the results")
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--split", default="test", help="with --run: images that it was not trained on")
     options = parser.parse_args()
     vocdet.prepare_cpu()
-    dataset = vocdet.read(options.data, skip_bad=True)
-    every = np.arange(len(dataset))
-    images = np.setdiff1d(every, dataset.splits["train"]) if options.run else every
-    damaged, made = damage(dataset, options.share, options.seed, images)
-    copy = options.work / "data"
-    if not copy.exists():
-        vocdet.write(damaged, copy, images="link")
-    runs = [options.run] if options.run else []
-    result = vocdet.audit(
-        copy, out=options.work / "audit", runs=runs, folds=options.folds, most=10 * len(made), minutes=options.minutes
-    )
-    found = matched(result, made)
-    total = Counter(one.kind for one in made)
-    print(f"{len(made)} damaged of {len(dataset.objects)} objects: {dict(total)}")
-    print(f"{len(result.proposals)} suspicions")
-    for most in (len(made) // 2, len(made), 2 * len(made)):
-        right = Counter(made[i].kind for i in found[:most] if i >= 0)
-        listed = min(most, len(found))
-        recall = ", ".join(f"{kind} {right[kind] / max(total[kind], 1):.2f}" for kind in KINDS)
-        share = sum(right.values())
-        print(f"first {listed}: precision {share / max(listed, 1):.2f}, recall {share / len(made):.2f} ({recall})")
-    for kind in KINDS:
-        mine = [i for i, one in zip(found, result.proposals, strict=True) if one.kind == kind][: total[kind]]
-        print(f"first {len(mine)} of kind {kind}: precision {sum(i >= 0 for i in mine) / max(len(mine), 1):.2f}")
+    judge = f"{options.run.name}-{options.split}" if options.run else f"{options.folds}x{options.minutes:g}min"
+    name = f"{options.data.resolve().name}-{judge}-{options.share:g}-{options.seed}"
+    file = options.work / "results.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    known = {line["name"]: line["result"] for line in map(json.loads, lines)}
+    if name not in known:
+        known[name] = measure(options, options.work / name)
+        with file.open("a") as results:
+            results.write(json.dumps({"name": name, "result": known[name]}) + "\n")
+    print(name)
+    for kind, line in known[name].items():
+        values = "  ".join(f"{what} {value:.2f}" for what, value in line.items() if what != "damaged")
+        print(f"{kind:9} {line['damaged']:4} damaged  {values}")
 
 
 if __name__ == "__main__":

@@ -173,9 +173,11 @@ def test_every_cell_of_the_example_notebook_shows_something(place: Path) -> None
         if cell["cell_type"] == "code":
             assert not cell["outputs"]
             tree = ast.parse("".join(cell["source"]))
-            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            last = tree.body[-1]
+            if isinstance(last, ast.Expr):
+                tree.body.pop()
             exec(compile(tree, "notebook.ipynb", "exec"), names)
-            if last:
+            if isinstance(last, ast.Expr):
                 value = eval(compile(ast.Expression(last.value), "notebook.ipynb", "eval"), names)
                 shown[type(value).__name__] = value
     html = {name: value._repr_html_() for name, value in shown.items() if hasattr(value, "_repr_html_")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +70,25 @@ def test_each_image_is_judged_by_a_detector_of_the_other_folds(
         return folder
 
     audit(Source(root), AuditOptions(tmp_path / "out"), train)
-    assert [run.name for run, _ in judged] == ["fold1", "fold2", "fold3"]
+    assert [run.name.split("-")[0] for run, _ in judged] == ["fold1", "fold2", "fold3"]
     assert sorted(row for _, rows in judged for row in rows) == list(range(9))
     for run, rows in judged:
         assert sorted([*seen[run], *rows]) == list(range(9))
+
+
+def test_corrected_annotations_keep_their_folds_and_other_images_get_new_ones(
+    root: Path, judged: list[tuple[Path, list[int]]], tmp_path: Path
+) -> None:
+    run_audit(root, tmp_path)
+    path = root / "Annotations" / "img8.xml"
+    path.write_text(path.read_text().replace("<name>cat</name>", f"<name>{escape(EVIL)}</name>"))
+    run_audit(root, tmp_path)
+    assert judged[3:] == judged[:3]
+    (root / "Annotations" / "img0.xml").unlink()
+    (root / "JPEGImages" / "img0.jpg").unlink()
+    (root / "ImageSets" / "Main" / "train.txt").unlink()
+    run_audit(root, tmp_path)
+    assert not {run for run, _ in judged[6:]} & {run for run, _ in judged[:3]}
 
 
 def test_a_run_judges_what_it_was_not_trained_on(

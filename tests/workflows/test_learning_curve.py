@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vocdet
 from vocdet.data.detections import Detections
 from vocdet.errors import SplitError
+from vocdet.evaluation.learning_curve import CurveFit
 from vocdet.evaluation.report import evaluate
 from vocdet.formats.scan import Source
+from vocdet.recipes.schema import SsdRecipe, changed
+from vocdet.runs.setup import RunOptions
 from vocdet.workflows import learning_curve as workflow
+from vocdet.workflows import trainings
 from vocdet.workflows.eval_options import EvalOptions, split_rows
-from vocdet.workflows.learning_curve import CurveOptions, learning_curve
+from vocdet.workflows.learning_curve import CurveOptions, LabelGrowth, learning_curve, nested
 from vocdet.workflows.load import Loaded
 
 BOX = (5.0, 5.0, 45.0, 50.0)
@@ -83,3 +88,45 @@ def test_too_few_images_are_refused_before_any_training(make_voc: Callable[..., 
     with pytest.raises(SplitError, match="has 5 images, too few to divide by 8"):
         learning_curve(Source(root), CurveOptions(tmp_path / "out"), train)
     assert not (tmp_path / "out").exists()
+
+
+def test_subsets_are_nested_and_no_label_is_missing(make_voc: Callable[..., Path]) -> None:
+    stems = [f"a{i:02}" for i in range(32)]
+    rare = {"a03", "a17"}
+    root = make_voc({stem: [("rare" if stem in rare else "cat", BOX)] for stem in stems}, splits={"train": stems})
+    dataset = vocdet.read(root)
+    for seed in range(5):
+        parts = nested(dataset, dataset.rows("train"), seed)
+        assert [len(parts[share]) for share in (8, 4, 2, 1)] == [4, 8, 16, 32]
+        assert set(parts[8]) < set(parts[4]) < set(parts[2]) < set(parts[1])
+        assert rare & {dataset.images.stems[row] for row in parts[8]}
+
+
+@pytest.mark.parametrize(
+    ("objects", "ap50", "gain", "text"),
+    [
+        (50, (0.3, 0.5, 0.6, 0.7), (0.04, 0.08), "+0.060 (+0.040 to +0.080)"),
+        (3, (0.3, 0.5, 0.6, 0.7), (0.04, 0.08), "cannot tell: only 3 objects to evaluate on"),
+        (50, (0.0, 0.0, 0.0, 0.1), (0.0, 0.0), "cannot tell: hardly learned with fewer images"),
+        (50, (0.3, 0.5, 0.6, 0.7), (0.0, 0.3), "cannot tell: between +0.00 and +0.30"),
+    ],
+)
+def test_what_the_fit_cannot_tell_is_not_said(
+    objects: int, ap50: tuple[float, ...], gain: tuple[float, float], text: str
+) -> None:
+    growth = LabelGrowth("cat", objects, ap50, CurveFit(0.3, 0.7, 0.76, 0.74, 0.78, gain))
+    assert growth.doubling() == text
+
+
+def test_runs_of_another_recipe_are_not_taken_for_these(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folders: list[Path] = []
+
+    def trained(_: object, recipe: object, options: RunOptions) -> Iterator[SimpleNamespace]:
+        folders.append(options.runs)
+        yield SimpleNamespace(run=options.runs / "ssd-1", summary=SimpleNamespace(interrupted=False))
+
+    monkeypatch.setattr(trainings, "training_events", trained)
+    for minutes in (1.0, 2.0, 1.0):
+        recipe = changed(SsdRecipe(), minutes=minutes)
+        trainings.Trainings(recipe, RunOptions())(None, "train", tmp_path / "train_8")  # type: ignore[arg-type]
+    assert folders[0] == folders[2] != folders[1]

@@ -1,12 +1,16 @@
 """Likely mistakes of annotations, from detections of models that were not trained on them.
 
 The idea is that of ObjectLab (Tkachenko et al. 2023, arXiv:2309.00832): where a confident detection and the annotations
-disagree, the annotations are doubted. A detection is as sure as the share of the correct detections of its label that
-score no more, so that neither labels nor models need calibrated scores. A suspicion is one of
+disagree, the annotations are doubted. How confident is calibrated on the annotations themselves (Platt 1999), most of
+which are right: a label that the model often mistakes for another, or sees in the background, is doubted less. A
+suspicion is one of
 
-    missing   a sure detection that overlaps no object
-    label     an object that a detection of another label overlaps, which is surer than those of its own
-    box       an object whose own sure detection fits worse than those of nearly all others of its label
+    missing   a detection that overlaps no object; its confidence is that it is correct, and not of the background
+    label     an object that a detection of another label overlaps: that it is correct, and not of another label,
+              less that of the detections of the object's own label
+    box       an object whose best detection of its label does not fit: that this is correct, times (1 - IoU) squared
+
+A detection that scores less than nearly all correct ones of its label gives none.
 """
 
 from __future__ import annotations
@@ -25,8 +29,9 @@ from vocdet.evaluation.matching import TRUE, DetectionTable, OverlapPairs, best_
 SAME = 0.5  # IoU of a detection with its object
 APART = 0.3  # IoU below which a detection belongs to no object
 NEAR = 0.1  # IoU from which a detection may be of an object whose box is wrong
-LEAST = 0.05  # confidence of a suspicion that is listed
-STRICT = 4  # power of the share of fits that are better: one that is a bit worse than usual says nothing
+LEAST = 0.05  # confidence of a suspicion that is listed; share of the correct detections that score no more
+STRICT = 2  # power of 1 - IoU: a box that is a bit off says nothing
+ROUNDS = 25  # of Newton's method
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class _Compared:
     near: OverlapPairs  # of any labels
     same: NDArray[np.bool_]  # (P,) whether the labels of a pair are the same
     sure: NDArray[np.float64]  # (D,) share of the correct detections of the label that score no more; below 1
-    fit: NDArray[np.float64]  # (D,) IoU of a correct detection with its object; NaN: it is not correct
+    right: NDArray[np.bool_]  # (D,) whether it is correct
     doubted: NDArray[np.bool_]  # (M,) neither difficult nor a crowd
 
 
@@ -95,51 +100,78 @@ def _compare(dataset: Dataset, table: DetectionTable) -> _Compared:
         correct = np.sort(table.score[mine & right])
         if len(correct):
             sure[mine] = np.searchsorted(correct, table.score[mine], "right") / (len(correct) + 1)
-    fit = np.full(len(table), np.nan)
-    own = right[near.detection] & (match.object[near.detection] == near.object)
-    fit[near.detection[own]] = near.overlap[own]
-    return _Compared(dataset, table, near, same, sure, fit, ~(objects.difficult | objects.crowd))
+    return _Compared(dataset, table, near, same, sure, right, ~(objects.difficult | objects.crowd))
 
 
-def _listed(confidence: NDArray[np.float64], kind: str, pairs: OverlapPairs) -> _Found:
+def _probability(of: _Compared, wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(D,) how probably a detection of this label and score is correct, and not one of those that are `wrong` (D,).
+
+    A logistic regression on the logit of the score, with a term for each label that is drawn to 0.
+    """
+    table, labels = of.table, len(of.dataset.labels)
+    score = np.clip(table.score.astype(np.float64), 1e-3, 1 - 1e-3)
+    inputs = np.stack([np.log(score / (1 - score)), np.ones(len(table))], axis=1)
+    used = of.right | wrong
+    x, label, target = inputs[used], table.label[used], of.right[used].astype(np.float64)
+    weights = np.zeros(2 + labels)
+    penalty = np.concatenate([[1e-3, 1e-3], np.ones(labels)])
+    for _ in range(ROUNDS):
+        p = 1 / (1 + np.exp(-(x @ weights[:2] + weights[2:][label])))
+        slack, steep = p - target, p * (1 - p)
+        gradient = np.concatenate([x.T @ slack, np.bincount(label, slack, labels)]) + penalty * weights
+        across = np.stack([np.bincount(label, steep * x[:, k], labels) for k in range(2)])  # (2, L)
+        corner, diagonal = (x * steep[:, None]).T @ x, np.bincount(label, steep, labels)
+        hessian = np.block([[corner, across], [across.T, np.diag(diagonal)]]) + np.diag(penalty)
+        step = np.linalg.solve(hessian, gradient)
+        weights -= np.clip(step, -3, 3)
+        if np.abs(step).max() < 1e-6:
+            break
+    slope = max(float(weights[0]), 1e-3)  # more score is never less probable
+    return np.asarray(1 / (1 + np.exp(-(inputs[:, 0] * slope + weights[1] + weights[2:][table.label]))))
+
+
+def _listed(of: _Compared, confidence: NDArray[np.float64], kind: str, pairs: OverlapPairs) -> _Found:
     rows = zip(confidence.tolist(), pairs.detection.tolist(), pairs.object.tolist(), strict=True)
-    return [(one, kind, row, thing) for one, row, thing in rows if one >= LEAST]
+    return [(one, kind, row, thing) for one, row, thing in rows if one >= LEAST and of.sure[row] >= LEAST]
 
 
 def _wrong_labels(of: _Compared) -> _Found:
     close = (of.near.overlap >= SAME) & of.doubted[of.near.object]
     own, other = of.near.take(close & of.same), of.near.take(close & ~of.same)
+    wrong = np.zeros(len(of.table), np.bool_)
+    wrong[other.detection] = True
+    probable = _probability(of, wrong & ~of.right)
     support = np.zeros(len(of.dataset.objects))
-    np.maximum.at(support, own.object, of.sure[own.detection])
-    return _listed(of.sure[other.detection] - support[other.object], "label", other)
+    np.maximum.at(support, own.object, probable[own.detection])
+    return _listed(of, probable[other.detection] - support[other.object], "label", other)
 
 
-def _wrong_boxes(of: _Compared) -> _Found:
-    """Of the detections that fit no other object better, the one that fits an object best speaks for its box."""
+def _best_of_objects(of: _Compared) -> OverlapPairs:
+    """Of the detections that fit no other object of their label better, the one that fits each object best."""
     best = best_pairs(of.near.take(of.same))
     best = best.take(of.doubted[best.object])
     best = best.take(np.lexsort((-best.overlap, best.object)))
-    best = best.take(np.unique(best.object, return_index=True)[1])
-    found: _Found = []
-    for label in range(len(of.dataset.labels)):
-        typical = np.sort(of.fit[(of.table.label == label) & ~np.isnan(of.fit)])
-        mine = best.take(of.table.label[best.detection] == label)
-        if len(typical):
-            better = 1 - np.searchsorted(typical, mine.overlap, "right") / len(typical)
-            found += _listed(of.sure[mine.detection] * better**STRICT, "box", mine)
-    return found
+    return best.take(np.unique(best.object, return_index=True)[1])
+
+
+def _wrong_boxes(of: _Compared) -> _Found:
+    best = _best_of_objects(of)
+    probable = _probability(of, ~of.right)
+    return _listed(of, probable[best.detection] * (1 - best.overlap) ** STRICT, "box", best)
 
 
 def _missing(of: _Compared) -> _Found:
-    """Of detections that overlap each other, the surest."""
+    """Of detections that overlap each other, the most probable one; none that speaks for the box of an object."""
     taken = np.zeros(len(of.table), np.bool_)
     taken[of.near.detection[of.near.overlap >= APART]] = True
+    probable = _probability(of, ~taken & ~of.right)
+    taken[_best_of_objects(of).detection] = True
     free = np.flatnonzero(~taken & (of.sure >= LEAST))
     kept: dict[int, list[int]] = {}
     found: _Found = []
-    for row in free[np.argsort(-of.sure[free], kind="stable")].tolist():
+    for row in free[np.argsort(-probable[free], kind="stable")].tolist():
         others = kept.setdefault(int(of.table.image[row]), [])
         if not others or box_ious(of.table.box[[row]], of.table.box[others]).max() < APART:
             others.append(row)
-            found.append((float(of.sure[row]), "missing", row, -1))
+            found.append((float(probable[row]), "missing", row, -1))
     return found

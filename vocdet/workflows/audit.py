@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows
 from vocdet.errors import AnnotationError, ArgumentError, Place
 from vocdet.evaluation.audit import Suspicion, find_mistakes
-from vocdet.files import check_writable, make_folder, read_limited, write_bytes, write_text
+from vocdet.files import check_writable, hasher, make_folder, read_limited, write_bytes, write_text
 from vocdet.formats import cache
 from vocdet.formats.registry import FORMATS
 from vocdet.formats.scan import Progress, Source
@@ -39,7 +40,7 @@ from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 from vocdet.workflows.trainings import Train
 
-RECORD, PAGE, LIST = "audit.json", "index.html", "images.txt"
+RECORD, PAGE, LIST, FOLDS = "audit.json", "index.html", "images.txt", "folds.json"
 _LARGEST = 1 << 28  # bytes of a record
 _HELD_OUT = "held_out"
 
@@ -81,6 +82,11 @@ class Proposal(msgspec.Struct, frozen=True):
 class _Record(msgspec.Struct):
     dataset: str  # absolute path
     proposals: list[Proposal]
+
+
+class _Folds(msgspec.Struct):
+    seed: int
+    folds: list[list[str]]  # stems
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -150,9 +156,7 @@ def _by_folds(
     loaded: Loaded, options: AuditOptions, train: Train, note: Callable[[str], object], progress: Progress | None
 ) -> list[tuple[Path, Rows]]:
     """A run for each fold that was trained on the others, and its images; near-duplicates are in one fold."""
-    whole = replace(loaded, dataset=replace(loaded.dataset, splits={}))
-    shares = SplitOptions(trainval=1.0, kfold=options.folds, seed=options.seed)
-    folds = split_dataset(whole, shares, SplitFiles(force=True, dry_run=True), progress=progress).folds
+    folds = _folds(loaded, options, progress)
     every = np.arange(len(loaded.dataset))
     splits: dict[str, Rows] = {}
     for k, fold in enumerate(folds, 1):
@@ -161,8 +165,27 @@ def _by_folds(
     pairs = []
     for k in range(1, len(folds) + 1):
         note(f"fold {k} of {len(folds)}: training on {counted(len(splits[f'fold{k}_train']), 'image')}")
-        pairs.append((train(divided, f"fold{k}_train", options.out / f"fold{k}"), splits[f"fold{k}_val"]))
+        stems = "\n".join(loaded.dataset.images.stems[row] for row in splits[f"fold{k}_train"])
+        name = f"fold{k}-{hasher(stems.encode(errors='surrogateescape'), size=4).hexdigest()}"  # of these images
+        pairs.append((train(divided, f"fold{k}_train", options.out / name), splits[f"fold{k}_val"]))
     return pairs
+
+
+def _folds(loaded: Loaded, options: AuditOptions, progress: Progress | None) -> list[Rows]:
+    """The images of each fold: those of the last audit of the same images, even if annotations were corrected since."""
+    path, row_of = options.out / FOLDS, loaded.dataset.row_of()
+    with suppress(OSError, ValueError):
+        known = msgspec.json.decode(read_limited(path, _LARGEST), type=_Folds)
+        same = sorted(stem for fold in known.folds for stem in fold) == sorted(row_of)
+        if same and (known.seed, len(known.folds)) == (options.seed, options.folds):
+            return [np.array([row_of[stem] for stem in fold]) for fold in known.folds]
+    whole = replace(loaded, dataset=replace(loaded.dataset, splits={}))
+    shares = SplitOptions(trainval=1.0, kfold=options.folds, seed=options.seed)
+    folds = list(split_dataset(whole, shares, SplitFiles(force=True, dry_run=True), progress=progress).folds)
+    stems = loaded.dataset.images.stems
+    record = _Folds(options.seed, [[stems[row] for row in fold.tolist()] for fold in folds])
+    write_bytes(path, msgspec.json.encode(record))
+    return folds
 
 
 def _by_runs(dataset: Dataset, runs: Sequence[Path]) -> tuple[list[tuple[Path, Rows]], int]:
