@@ -25,7 +25,9 @@ def mistakes(
     """Kind, image, object and proposed label of the suspicions."""
     dataset = Make().truth(LABELS, [*GOOD, *truth])
     every = find_mistakes(dataset, Make().found(LABELS, [*FOUND, *found]))
-    assert [one.confidence for one in every] == sorted((one.confidence for one in every), reverse=True)
+    for kind in ("missing", "label", "box"):
+        mine = [one.confidence for one in every if one.kind == kind]
+        assert mine == sorted(mine, reverse=True)
     return [(one.kind, one.image, one.object, LABELS[one.label]) for one in every]
 
 
@@ -65,3 +67,14 @@ def test_a_label_without_correct_detections_is_left_alone() -> None:
     assert find_mistakes(dataset, Make().found(LABELS, [[("cat", 0.9, BOX)]])) == []
     assert find_mistakes(dataset, Make().found(LABELS, [[]])) == []
     assert np.isfinite([one.confidence for one in find_mistakes(dataset, Make().found(LABELS, [[]]))]).all()
+
+
+def test_kinds_take_turns() -> None:
+    kinds = [one[0] for one in mistakes([[], [], [("dog", BOX)], [("cat", MOVED)]], [[("cat", 0.9, BOX)]] * 4)]
+    assert kinds == ["label", "box", "missing", "missing"]
+
+
+def test_a_label_that_is_often_seen_in_the_background_is_doubted_less() -> None:
+    background = [("dog", 0.8, (10.0 + 60 * k, 420.0, 60.0 + 60 * k, 470.0)) for k in range(6)]
+    every = mistakes([[], []], [[*background, ("cat", 0.8, BOX)], background])
+    assert every[0] == ("missing", 8, -1, "cat")

@@ -33,9 +33,10 @@ def audit(
     """List the likely mistakes of annotations: missing objects, wrong labels, boxes that do not fit.
 
     Detectors judge images that they were not trained on: `runs`, or one for each of `folds`, trained by the recipe with
-    the `values` of its fields, such as `minutes=4`. A fold that was trained is not trained again. `result.proposals`
-    are the suspicions, the most confident first, in the manner of ObjectLab (Tkachenko et al. 2023, arXiv:2309.00832);
-    `result.page` shows them. Nothing in the dataset is changed. An `OutputError` if `out` cannot be written.
+    the `values` of its fields, such as `minutes=4`. A fold that was trained by them on the same images is not trained
+    again. `result.proposals` are the suspicions, of each kind in turn the most confident, in the manner of ObjectLab
+    (Tkachenko et al. 2023, arXiv:2309.00832); `result.page` shows them. Nothing in the dataset is changed. An
+    `OutputError` if `out` cannot be written.
 
     >>> result = vocdet.audit("shelf", runs=[run], out="audit")
     >>> result.page.name

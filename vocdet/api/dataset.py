@@ -9,15 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vocdet.api.annotated import SHOWN_LABELS, AnnotatedImage, dataset_html
+from vocdet.api.annotated import AnnotatedImage, dataset_html
 from vocdet.data import dataset as columns
 from vocdet.data.checks.masks import mask_findings
 from vocdet.data.findings import raise_errors
-from vocdet.data.splits import SPLIT_ORDER
 from vocdet.errors import ArgumentError
 from vocdet.formats import cache
 from vocdet.formats.scan import CoordinatesChoice, Crowds, FormatChoice, Scan, Source
-from vocdet.wording import counted, listed
 from vocdet.workflows.convert import ImageMode, WriteOptions, WrittenFormat, check_target, write_dataset
 from vocdet.workflows.load import Loaded, clean_scan, usable_scan
 from vocdet.workflows.split import SplitFiles, SplitOptions, append_to_split, split_dataset, write_image_sets
@@ -44,13 +42,6 @@ class Dataset(columns.Dataset):
 
     source: Source | None = None  # where it was read from; None: created in memory
     scan: Scan | None = None  # the result of reading it
-
-    def __repr__(self) -> str:
-        sizes = f"{counted(len(self), 'image')}, {counted(len(self.objects), 'object')}"
-        labels = f"{counted(len(self.labels), 'label')} ({listed(self.labels, most=SHOWN_LABELS)})"
-        names = [*(name for name in SPLIT_ORDER if name in self.splits), *sorted(self.splits.keys() - set(SPLIT_ORDER))]
-        splits = ", ".join(f"{name} {len(self.splits[name])}" for name in names) or "no splits"
-        return f"<dataset {self.root}: {sizes}, {labels}; {splits}>"
 
     def __getitem__(self, row: int) -> AnnotatedImage:
         one = columns.Dataset.__getitem__(self, row)

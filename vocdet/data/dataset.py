@@ -194,6 +194,13 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        sizes = f"{counted(len(self), 'image')}, {counted(len(self.objects), 'object')}"
+        labels = f"{counted(len(self.labels), 'label')} ({listed(self.labels, most=5)})"
+        names = [*(name for name in SPLIT_ORDER if name in self.splits), *sorted(self.splits.keys() - set(SPLIT_ORDER))]
+        splits = ", ".join(f"{name} {len(self.splits[name])}" for name in names) or "no splits"
+        return f"<dataset {self.root}: {sizes}, {labels}; {splits}>"
+
     def __getitem__(self, row: int) -> AnnotatedImage:
         if not -len(self) <= row < len(self):
             raise IndexError(row)

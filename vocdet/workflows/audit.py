@@ -60,7 +60,7 @@ class AuditOptions:
 class Proposal(msgspec.Struct, frozen=True):
     """The record of a suspicion, with what it would change."""
 
-    number: int  # from 1, the most confident first
+    number: int  # from 1: of each kind in turn the most confident
     kind: str  # missing, label or box
     confidence: float
     image: str  # relative to the dataset's root
@@ -100,7 +100,7 @@ class AuditResult:
 
     proposals: tuple[Proposal, ...]
     page: Path
-    images: Path  # a list of the images with suspicions, most confident first
+    images: Path  # a list of the images with suspicions, in their order
     trained_on: int  # images whose detections come from a detector that was trained on them
     warnings: tuple[Finding, ...]
     pictures: tuple[Callable[[], Image], ...] = ()  # of the first proposals: what is annotated, and what is proposed

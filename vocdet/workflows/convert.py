@@ -30,7 +30,7 @@ from vocdet.formats import registry
 from vocdet.formats.images.lookup import safe_relative, split_suffix
 from vocdet.formats.scan import Coordinates, Progress, Scan, Source
 from vocdet.formats.shared.settled import rescaled
-from vocdet.wording import counted, reason
+from vocdet.wording import counted, listed, reason
 from vocdet.workflows.load import broken_images
 
 WrittenFormat = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv"]
@@ -61,6 +61,10 @@ class WrittenFolder:
     targets: tuple[str, ...]  # the image path of every row in the folder, even without image files
     losses: tuple[Loss, ...]
 
+    def __repr__(self) -> str:
+        lost = listed((f"{loss.count} {loss.what}" for loss in self.losses), most=4)
+        return f"<{self.to} in {self.folder}: {counted(len(self.targets), 'image')}{f', lost: {lost}' if lost else ''}>"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvertReport:
@@ -72,6 +76,9 @@ class ConvertReport:
     left_out: LeftOut  # on request, because of errors
     others: tuple[str, ...]  # other formats whose files annotate its images
     written: WrittenFolder
+
+    def __repr__(self) -> str:
+        return f"<converted {self.scan.dataset.root}: {self.written!r}>"
 
 
 def convert(

@@ -67,6 +67,9 @@ class ExportResult:
     check: Check | None  # None: a classifier, or raw, which gives no detections
     remarks: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<export to {self.format}: {self.file}, {self.bytes / 1e6:.1f} MB>"
+
 
 def export_run(
     run: Path,

@@ -34,6 +34,7 @@ from vocdet.inference.frames import Frame, MediaSource, batches, find_sources, q
 from vocdet.inference.result_files import csv_bytes
 from vocdet.mask_outlines import as_polygon
 from vocdet.outputs import FILES_KIND, OutputFiles, place_copy, read_marker
+from vocdet.wording import counted
 from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.predict import read_images
 from vocdet.workflows.voc_detections import check_voc_labels, whole_pixels
@@ -70,6 +71,10 @@ class PrelabelReport:
     missed: list[tuple[str, ...]] = field(default_factory=list)
     different: list[tuple[str, ...]] = field(default_factory=list)
     order: list[Path] = field(default_factory=list)  # images, the one to label first
+
+    def __repr__(self) -> str:
+        lists = f"{len(self.new)} new, {len(self.missed)} missed, {len(self.different)} different"
+        return f"<annotations in {self.out}: {counted(self.states.total(), 'image')}, {lists}>"
 
 
 def prelabel(

@@ -48,6 +48,9 @@ class RemapReport:
     doubles: int  # objects that are now duplicates of another
     left_out: LeftOut = NOTHING  # on request, because of errors
 
+    def __repr__(self) -> str:
+        return repr(self.result.written)
+
 
 def remap_dataset(
     source: Source,
@@ -111,6 +114,9 @@ class MergeReport:
     leaks: int  # groups in more than one of train, val and test
     differ: tuple[str, ...]  # metadata that differs: that of the first dataset is used
     left_out: LeftOut = NOTHING  # of all sources, on request, because of errors
+
+    def __repr__(self) -> str:
+        return repr(self.result.written)
 
 
 def merge_datasets(
@@ -178,6 +184,9 @@ class SampleReport:
     source: Dataset
     missing: tuple[str, ...]  # labels without an image in the sample
     left_out: LeftOut = NOTHING  # of the source, on request, because of errors
+
+    def __repr__(self) -> str:
+        return repr(self.result.written)
 
     def objects(self) -> NDArray[np.int64]:
         """(L, 2) objects of every label in the source and in the sample."""

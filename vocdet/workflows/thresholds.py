@@ -17,6 +17,7 @@ from vocdet.formats.scan import Progress, Source
 from vocdet.inference.predictor import load_predictor
 from vocdet.models.checkpoint import ThresholdOrigin, read_info, replace_info
 from vocdet.outputs import checkpoint_of
+from vocdet.plots import notebook
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_detector
@@ -57,6 +58,15 @@ class ThresholdResult:
     labels: tuple[LabelThreshold, ...]
     calibration: Calibration
     warnings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        chosen = listed((f"{row.label} {row.threshold:.2f}" for row in self.labels), most=5)
+        return f"<thresholds of {self.checkpoint}, on {self.split}: {chosen}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(row.label, row.before, row.threshold, row.objects, row.precision, row.recall) for row in self.labels]
+        columns = ("label", "before", "threshold", "objects", "precision", "recall")
+        return notebook.heading(repr(self)[1:-1]) + notebook.table(columns, rows)
 
 
 def choose_thresholds(
