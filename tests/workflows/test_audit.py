@@ -153,3 +153,15 @@ def test_unknown_numbers_and_folders_are_refused(root: Path, judged: object, tmp
         read_proposals(tmp_path)
     with pytest.raises(ArgumentError, match="no proposal 9"):
         chosen(run_audit(root, tmp_path).proposals, [1, 9])
+
+
+def test_a_run_judges_new_images_without_its_split(
+    root: Path, judged: list[tuple[Path, list[int]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "read_run", lambda run: RunFacts(run, recipe={"data.split": "trainval"}))
+    run = tmp_path / "run"
+    run.mkdir()
+    record = '{"images": {"train": {"img0": "", "elsewhere": ""}, "val": {"img1": ""}}}'
+    (run / "dataset.json").write_text(record)
+    assert run_audit(root, tmp_path, runs=(run,)).trained_on == 1
+    assert judged == [(run, list(range(9)))]

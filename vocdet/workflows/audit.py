@@ -17,7 +17,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows
-from vocdet.errors import AnnotationError, ArgumentError, Place
+from vocdet.errors import AnnotationError, ArgumentError, Place, SplitError
 from vocdet.evaluation.audit import Suspicion, find_mistakes
 from vocdet.files import check_writable, hasher, make_folder, read_limited, write_bytes, write_text
 from vocdet.formats import cache
@@ -31,7 +31,9 @@ from vocdet.outputs import write_marker
 from vocdet.plots import notebook
 from vocdet.plots.audit_page import audit_html, section, surroundings
 from vocdet.runs.facts import read_run
+from vocdet.runs.resume import DATASET
 from vocdet.wording import counted, json_reason, listed
+from vocdet.workflows.compare import VALIDATION, recorded_images
 from vocdet.workflows.detector import open_detector
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_detector
@@ -193,14 +195,22 @@ def _by_runs(dataset: Dataset, runs: Sequence[Path]) -> tuple[list[tuple[Path, R
     free = np.ones(len(dataset), np.bool_)
     pairs: list[tuple[Path, Rows]] = []
     for run in runs:
-        split = str(read_run(run).recipe.get("data.split", "train"))
         seen = np.zeros(len(dataset), np.bool_)
-        seen[dataset.rows(split)] = True
+        seen[_trained_on(dataset, run)] = True
         pairs.append((run, np.flatnonzero(free & ~seen)))
         free &= seen
     if free.any():
         pairs[0] = (runs[0], np.flatnonzero(free | np.isin(np.arange(len(dataset)), pairs[0][1])))
     return [(run, rows) for run, rows in pairs if len(rows)], int(free.sum())
+
+
+def _trained_on(dataset: Dataset, run: Path) -> Rows:
+    """The images of the split that a run was trained on; without this split, those of the names that it recorded."""
+    with suppress(SplitError):
+        return dataset.rows(str(read_run(run).recipe.get("data.split", "train")))
+    row_of = dataset.row_of()
+    names = {stem for split, images in recorded_images(run / DATASET).items() if split != VALIDATION for stem in images}
+    return np.array(sorted(row_of[stem] for stem in names & row_of.keys()), np.int64)
 
 
 def _detect(run: Path, loaded: Loaded, rows: Rows, device: str, progress: Progress | None) -> list[Detections]:

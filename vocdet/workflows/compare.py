@@ -140,7 +140,7 @@ def _run_data(run: RunFacts) -> dict[str, Any]:
 
 def _changed_images(facts: Sequence[RunFacts]) -> list[Difference]:
     """The number of images of every split, and how many differ from the first run's."""
-    splits = [_image_digests(run.folder / "dataset.json") for run in facts]
+    splits = [recorded_images(run.folder / "dataset.json") for run in facts]
     if not all(splits):
         return []
     differences = []
@@ -160,7 +160,7 @@ def _changed_images(facts: Sequence[RunFacts]) -> list[Difference]:
     return differences
 
 
-def _image_digests(path: Path) -> dict[str, dict[str, Any]]:
+def recorded_images(path: Path) -> dict[str, dict[str, Any]]:
     """The digest of every image of every split of a run's dataset; empty if it was not recorded."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=_DatasetRecord).images
@@ -180,7 +180,7 @@ def _validated(facts: Sequence[RunFacts]) -> SplitMetrics | None:
     overall = tuple(MetricRow(name, tuple(run.scores.get(name) for run in facts)) for name in names)
     what = "accuracy" if all(run.task == "backbone" for run in facts) else "ap50"
     labels = _metrics_of_labels([run.by_label for run in facts])
-    splits = [_image_digests(run.folder / "dataset.json").get(VALIDATION) for run in facts]
+    splits = [recorded_images(run.folder / "dataset.json").get(VALIDATION) for run in facts]
     same = all(split == splits[0] for split in splits) if all(split is not None for split in splits) else None
     return SplitMetrics(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
 
