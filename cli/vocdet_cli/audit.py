@@ -78,8 +78,8 @@ def audit(
         _correct(source, out, accept or (), yes=yes)
         return
     load_torch()
-    from vocdet.workflows.audit import AuditOptions
     from vocdet.workflows.audit import audit as find
+    from vocdet.workflows.audit_judges import AuditOptions
 
     wanted = AuditOptions(out, tuple(options.run or ()), options.folds, options.most, device=options.device)
     with render.progress("detecting") as progress:

@@ -16,7 +16,9 @@ from vocdet.formats import registry
 from vocdet.formats.scan import Source
 from vocdet.runs.facts import RunFacts
 from vocdet.workflows import audit as workflow
-from vocdet.workflows.audit import AuditOptions, AuditResult, audit, chosen, plan_corrections, read_proposals
+from vocdet.workflows import audit_judges
+from vocdet.workflows.audit import AuditResult, audit, chosen, plan_corrections, read_proposals
+from vocdet.workflows.audit_judges import AuditOptions
 from vocdet.workflows.fix import apply_fixes
 from vocdet.workflows.load import Loaded
 
@@ -95,7 +97,7 @@ def test_a_run_judges_what_it_was_not_trained_on(
     root: Path, judged: list[tuple[Path, list[int]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits = {"a": "train", "b": "test"}
-    monkeypatch.setattr(workflow, "read_run", lambda run: RunFacts(run, recipe={"data.split": splits[run.name]}))
+    monkeypatch.setattr(audit_judges, "read_run", lambda run: RunFacts(run, recipe={"data.split": splits[run.name]}))
     both = run_audit(root, tmp_path, runs=(Path("a"), Path("b")))
     assert judged == [(Path("a"), [6, 7, 8]), (Path("b"), [0, 1, 2, 3, 4, 5])]
     assert both.trained_on == 0
@@ -158,7 +160,7 @@ def test_unknown_numbers_and_folders_are_refused(root: Path, judged: object, tmp
 def test_a_run_judges_new_images_without_its_split(
     root: Path, judged: list[tuple[Path, list[int]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflow, "read_run", lambda run: RunFacts(run, recipe={"data.split": "trainval"}))
+    monkeypatch.setattr(audit_judges, "read_run", lambda run: RunFacts(run, recipe={"data.split": "trainval"}))
     run = tmp_path / "run"
     run.mkdir()
     record = '{"images": {"train": {"img0": "", "elsewhere": ""}, "val": {"img1": ""}}}'

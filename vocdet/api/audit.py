@@ -11,8 +11,9 @@ from vocdet.api.training import DEFAULT_DETECTOR, RecipeChoice, resolved_recipe
 from vocdet.recipes.schema import DETECTORS
 from vocdet.runs.resume import LENGTHS
 from vocdet.runs.setup import RunOptions
-from vocdet.workflows.audit import AuditOptions, AuditResult
+from vocdet.workflows.audit import AuditResult
 from vocdet.workflows.audit import audit as find
+from vocdet.workflows.audit_judges import AuditOptions
 from vocdet.workflows.learning_curve import CurveOptions, LearningCurve
 from vocdet.workflows.learning_curve import learning_curve as measure
 from vocdet.workflows.trainings import Trainings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,9 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.data.findings import Finding
 from vocdet.data.splits import Rows
-from vocdet.errors import AnnotationError, ArgumentError, Place, SplitError
+from vocdet.errors import AnnotationError, ArgumentError, Place
 from vocdet.evaluation.audit import Suspicion, find_mistakes
-from vocdet.files import check_writable, hasher, make_folder, read_limited, write_bytes, write_text
+from vocdet.files import check_writable, make_folder, read_limited, write_bytes, write_text
 from vocdet.formats import cache
 from vocdet.formats.registry import FORMATS
 from vocdet.formats.scan import Progress, Source
@@ -30,33 +29,18 @@ from vocdet.inputs.images import Image
 from vocdet.outputs import write_marker
 from vocdet.plots import notebook
 from vocdet.plots.audit_page import audit_html, section, surroundings
-from vocdet.runs.facts import read_run
-from vocdet.runs.resume import DATASET
 from vocdet.wording import counted, json_reason, listed
-from vocdet.workflows.compare import VALIDATION, recorded_images
+from vocdet.workflows.audit_judges import AuditOptions, by_folds, by_runs
 from vocdet.workflows.detector import open_detector
 from vocdet.workflows.eval_options import EvalOptions
 from vocdet.workflows.evaluate import evaluate_detector
 from vocdet.workflows.fix import Change, FixPlan
 from vocdet.workflows.load import Loaded, load_dataset
-from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 from vocdet.workflows.trainings import Train
 
-RECORD, PAGE, LIST, FOLDS = "audit.json", "index.html", "images.txt", "folds.json"
+RECORD, PAGE, LIST = "audit.json", "index.html", "images.txt"
 _LARGEST = 1 << 28  # bytes of a record
 _HELD_OUT = "held_out"
-
-
-@dataclass(frozen=True, slots=True)
-class AuditOptions:
-    """How to look for mistakes, and where to write what is found."""
-
-    out: Path = Path("audit")
-    runs: tuple[Path, ...] = ()  # detectors; none: one is trained for each fold
-    folds: int = 3
-    most: int = 200  # suspicions that are listed
-    seed: int = 0
-    device: str = "auto"
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -84,11 +68,6 @@ class Proposal(msgspec.Struct, frozen=True):
 class _Record(msgspec.Struct):
     dataset: str  # absolute path
     proposals: list[Proposal]
-
-
-class _Folds(msgspec.Struct):
-    seed: int
-    folds: list[list[str]]  # stems
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -139,9 +118,9 @@ def audit(
     make_folder(options.out)
     write_marker(options.out, "predictions")
     if options.runs:
-        pairs, trained_on = _by_runs(loaded.dataset, options.runs)
+        pairs, trained_on = by_runs(loaded.dataset, options.runs)
     else:
-        pairs, trained_on = _by_folds(loaded, options, train, note, progress), 0
+        pairs, trained_on = by_folds(loaded, options, train, note, progress), 0
     dataset = loaded.dataset
     detections: list[Detections] = [Detections(np.empty((0, 4)), np.empty(0, np.float32), np.empty(0, np.int64))] * len(
         dataset
@@ -152,65 +131,6 @@ def audit(
             detections[row] = found
     suspicions = find_mistakes(dataset, detections)[: options.most]
     return _written(loaded, suspicions, options.out, trained_on)
-
-
-def _by_folds(
-    loaded: Loaded, options: AuditOptions, train: Train, note: Callable[[str], object], progress: Progress | None
-) -> list[tuple[Path, Rows]]:
-    """A run for each fold that was trained on the others, and its images; near-duplicates are in one fold."""
-    folds = _folds(loaded, options, progress)
-    every = np.arange(len(loaded.dataset))
-    splits: dict[str, Rows] = {}
-    for k, fold in enumerate(folds, 1):
-        splits |= {f"fold{k}_train": np.setdiff1d(every, fold), f"fold{k}_val": np.sort(fold)}
-    divided = replace(loaded, dataset=replace(loaded.dataset, splits=splits))
-    pairs = []
-    for k in range(1, len(folds) + 1):
-        note(f"fold {k} of {len(folds)}: training on {counted(len(splits[f'fold{k}_train']), 'image')}")
-        stems = "\n".join(loaded.dataset.images.stems[row] for row in splits[f"fold{k}_train"])
-        name = f"fold{k}-{hasher(stems.encode(errors='surrogateescape'), size=4).hexdigest()}"  # of these images
-        pairs.append((train(divided, f"fold{k}_train", options.out / name), splits[f"fold{k}_val"]))
-    return pairs
-
-
-def _folds(loaded: Loaded, options: AuditOptions, progress: Progress | None) -> list[Rows]:
-    """The images of each fold: those of the last audit of the same images, even if annotations were corrected since."""
-    path, row_of = options.out / FOLDS, loaded.dataset.row_of()
-    with suppress(OSError, ValueError):
-        known = msgspec.json.decode(read_limited(path, _LARGEST), type=_Folds)
-        same = sorted(stem for fold in known.folds for stem in fold) == sorted(row_of)
-        if same and (known.seed, len(known.folds)) == (options.seed, options.folds):
-            return [np.array([row_of[stem] for stem in fold]) for fold in known.folds]
-    whole = replace(loaded, dataset=replace(loaded.dataset, splits={}))
-    shares = SplitOptions(trainval=1.0, kfold=options.folds, seed=options.seed)
-    folds = list(split_dataset(whole, shares, SplitFiles(force=True, dry_run=True), progress=progress).folds)
-    stems = loaded.dataset.images.stems
-    record = _Folds(options.seed, [[stems[row] for row in fold.tolist()] for fold in folds])
-    write_bytes(path, msgspec.json.encode(record))
-    return folds
-
-
-def _by_runs(dataset: Dataset, runs: Sequence[Path]) -> tuple[list[tuple[Path, Rows]], int]:
-    """The images of each run that it was not trained on, the others with the first, and the number of these."""
-    free = np.ones(len(dataset), np.bool_)
-    pairs: list[tuple[Path, Rows]] = []
-    for run in runs:
-        seen = np.zeros(len(dataset), np.bool_)
-        seen[_trained_on(dataset, run)] = True
-        pairs.append((run, np.flatnonzero(free & ~seen)))
-        free &= seen
-    if free.any():
-        pairs[0] = (runs[0], np.flatnonzero(free | np.isin(np.arange(len(dataset)), pairs[0][1])))
-    return [(run, rows) for run, rows in pairs if len(rows)], int(free.sum())
-
-
-def _trained_on(dataset: Dataset, run: Path) -> Rows:
-    """The images of the split that a run was trained on; without this split, those of the names that it recorded."""
-    with suppress(SplitError):
-        return dataset.rows(str(read_run(run).recipe.get("data.split", "train")))
-    row_of = dataset.row_of()
-    names = {stem for split, images in recorded_images(run / DATASET).items() if split != VALIDATION for stem in images}
-    return np.array(sorted(row_of[stem] for stem in names & row_of.keys()), np.int64)
 
 
 def _detect(run: Path, loaded: Loaded, rows: Rows, device: str, progress: Progress | None) -> list[Detections]:
