@@ -25,7 +25,7 @@ class Comparison(workflow.Comparison):
     >>> comparison
     <comparison of ssd-mb1-0.25-1 and other; AP50 +0.000 (+0.000 to +0.000, p 1.000); AP ...>
     >>> [row.name for row in comparison.splits[0].overall]
-    ['ap50', 'ap', 'f1']
+    ['ap50', 'ap']
     """
 
     tests: tuple[SplitTest, ...] = ()
