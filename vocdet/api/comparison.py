@@ -24,8 +24,8 @@ class Comparison(workflow.Comparison):
     >>> comparison = vocdet.compare([run, other], split="test")
     >>> comparison
     <comparison of ssd-mb1-0.25-1 and other; AP50 +0.000 (+0.000 to +0.000, p 1.000); AP ...>
-    >>> [row.name for row in comparison.splits[0].overall]
-    ['ap50', 'ap']
+    >>> [one.metric for one in comparison.tests]
+    ['AP50', 'AP']
     """
 
     tests: tuple[SplitTest, ...] = ()
