@@ -39,7 +39,11 @@ class Statistics(Stats):
         counts |= {f"objects in {name}": objects for name, (_, objects) in self.splits.items()}
         medians = self.pixels[:, 1].round().tolist()
         rows = [
-            (self.labels[i], *(int(column[i]) for column in counts.values()), f"{medians[i]:.0f}")
+            (
+                self.labels[i],
+                *(int(column[i]) for column in counts.values()),
+                int(medians[i]) if medians[i] == medians[i] else None,
+            )
             for i in self.order().tolist()
         ]
         title = repr(self)[1:-1]

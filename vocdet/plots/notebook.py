@@ -43,7 +43,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, most: int
     every = list(rows)
     if not every:
         return ""
-    head = "".join(_cell("th", name, left=i == 0) for i, name in enumerate(columns))
+    head = "".join(_cell("th", name, left=isinstance(one, str)) for name, one in zip(columns, every[0], strict=True))
     body = "".join(f"<tr>{''.join(map(_value_cell, range(len(row)), row))}</tr>" for row in every[:most])
     more = note(and_more(len(every) - most).strip()) if len(every) > most else ""
     return f'<table style="border-collapse:collapse"><tr>{head}</tr>{body}</table>{more}'
@@ -66,17 +66,17 @@ def gallery(items: Iterable[tuple[str, Callable[[], Pixels]]], *, most: int = MO
             uri = picture_uri(draw(), side)
         except (VocdetError, OSError) as error:
             problem = error.problem if isinstance(error, VocdetError) else reason(error)
-            shown.append(_figure("", f"{caption}: no picture: {problem}"))
+            shown.append(_figure("", f"{caption}: no picture: {problem}", side))
             continue
         left -= len(uri)
         if left < 0:
             break
-        shown.append(_figure(image(uri, side), caption))
+        shown.append(_figure(image(uri, side), caption, side))
     return f"<div>{''.join(shown)}</div>"
 
 
-def _figure(content: str, caption: str) -> str:
-    style = f"display:inline-block;vertical-align:top;margin:4px;max-width:{CELL}px" if caption else "margin:4px"
+def _figure(content: str, caption: str, side: int) -> str:
+    style = f"display:inline-block;vertical-align:top;margin:4px;max-width:{side}px"
     return f'<figure style="{style}">{content}<figcaption style="font-size:85%">{escape(caption)}</figcaption></figure>'
 
 

@@ -38,6 +38,7 @@ from vocdet.workflows.fix import Change, FixPlan
 from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.trainings import Train
 
+COLORS = (5, 4)  # of what is annotated, and of what is proposed: red and green, as labels of `draw_boxes`
 RECORD, PAGE, LIST = "audit.json", "index.html", "images.txt"
 _LARGEST = 1 << 28  # bytes of a record
 _HELD_OUT = "held_out"
@@ -162,13 +163,10 @@ def _written(loaded: Loaded, suspicions: Sequence[Suspicion], out: Path, trained
 def _drawn(dataset: Dataset, one: Suspicion) -> Image:
     """A section of an image, with what is annotated and what is proposed."""
     first, _ = surroundings(dataset, one)
-    boxes, labels, texts = [one.box], [one.label], [f"{dataset.labels[one.label]} {one.score:.0%}"]
-    if one.object >= 0:
-        label = int(dataset.objects.label[one.object])
-        boxes.insert(0, _sides(dataset.objects.box[one.object]))
-        labels.insert(0, label)
-        texts.insert(0, f"annotated: {dataset.labels[label]}")
-    return draw_boxes(section(dataset, one), np.array(boxes) - np.tile(first, 2), labels, texts, side=notebook.CELL)
+    old = [_sides(dataset.objects.box[one.object])] if one.object >= 0 else []
+    boxes = np.array([*old, one.box]) - np.tile(first, 2)
+    texts = [*(["annotated"] if old else []), f"{dataset.labels[one.label]} {one.score:.0%}"]
+    return draw_boxes(section(dataset, one), boxes, COLORS[-len(boxes) :], texts, side=notebook.CELL)
 
 
 def _proposal(dataset: Dataset, number: int, one: Suspicion) -> Proposal:
