@@ -61,6 +61,8 @@ def learning_curve(
 
     AP50 on `split` (test, or else val) by the number of images; `fit` of each label has the power law of its error
     (Hestness et al. 2017, arXiv:1712.00409), the estimate for twice the images, and the bounds of it and of the gain.
+    `doubling()` of each label says it in words, or that the fit cannot tell. Every subset is within the next, and every
+    label has its share in it.
     The recipe and its `values`, such as `minutes=10`, are those of `train_detector`. Trainings that are finished are
     not repeated. A `SplitError` for a missing split, or fewer than 16 images.
 
