@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -42,6 +43,15 @@ def test_an_exported_ssd_detects_what_the_model_detects(kind: str, request: pyte
     images = [picture(*shape, seed=i) for i, shape in enumerate(SHAPES)]
     for one, other in zip(original.detect(images, score=0.05), exported.detect(images, score=0.05), strict=True):
         same(one, other)
+
+
+def test_an_image_of_the_inputs_size_skips_the_resizing(ssd: Exported) -> None:
+    model = onnx.load(str(ssd[1]))
+    (branch,) = (node for node in model.graph.node if node.op_type == "If")
+    operators = {one.name: {node.op_type for node in one.g.node} for one in branch.attribute}
+    assert operators["then_branch"] == {"Cast", "Transpose"}
+    assert "MatMul" in operators["else_branch"]
+    assert "MatMul" not in {node.op_type for node in model.graph.node}
 
 
 def test_an_exported_mask_rcnn_detects_and_outlines_what_the_model_does(rcnn: Exported) -> None:

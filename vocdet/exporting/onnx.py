@@ -15,6 +15,7 @@ from torch.export import Dim
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.nms import translations
 from vocdet.exporting.packages import need
+from vocdet.exporting.skipping import with_branch
 from vocdet.runtimes.description import Description
 
 OPSET = 18
@@ -50,6 +51,7 @@ def onnx_bytes(graph: Graph, description: Description) -> bytes:
         entry = model.metadata_props.add()
         entry.key, entry.value = key, text
     _without_traces(model)
+    with_branch(model, description.size)
     model.producer_name, model.producer_version = "vocdet", description.version
     model.doc_string = f"{description.task} {description.net}: {', '.join(description.labels)}"
     return bytes(model.SerializeToString())

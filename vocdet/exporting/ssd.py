@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vocdet.exporting.nms import kept
+from vocdet.exporting.nms import kept, kept_of_best
 from vocdet.exporting.resizing import resized
+from vocdet.exporting.skipping import skippable
 from vocdet.models.ssd.averaging import averaged_in_graph
 from vocdet.models.ssd.cells import decode_distances
 from vocdet.models.ssd.detect import DetectionLimits
@@ -34,7 +35,7 @@ class SsdGraph(nn.Module):
         background first, and the anchors or cells (A, 4) in pixels of the input.
         """
         height, width = self.model.spec.size
-        offsets, logits = self.model(resized(image, (height, width))[None])
+        offsets, logits = self.model(skippable(resized(image, (height, width)))[None])
         if self.raw:
             return offsets[0], logits[0], self.model.grid.clone()
         boxes = (decode_distances if self.model.spec.neck == "pan" else decode)(offsets[0], self.model.grid)
@@ -50,6 +51,10 @@ def selected(boxes: Tensor, scores: Tensor, *, average: bool, fixed: bool) -> tu
 
     `average`: the boxes are means of those that overlap. `fixed`: N does not depend on the image; a score of 0 is none.
     """
+    if not average and not fixed:
+        keep = kept_of_best(boxes, scores.T, LIMITS.overlap, LIMITS.score, LIMITS.candidates)
+        best, rows = torch.where(keep, scores.T, 0.0).flatten().topk(min(LIMITS.most, scores.numel()))
+        return boxes[rows % len(boxes)], best, rows // len(boxes)
     scores, at = scores.T.topk(min(LIMITS.candidates, len(boxes)))  # (L, K)
     keep = kept(boxes[at], scores, LIMITS.overlap, LIMITS.score)
     best, rows = torch.where(keep, scores, 0.0).flatten().topk(min(LIMITS.most, scores.numel()))

@@ -185,7 +185,8 @@ def _exporter(options: ExportOptions) -> Exporter:
         hint = "leave out `raw=True`: boxes and scores of all anchors are what it writes"
         raise ArgumentError(f"{options.target or name} is not exported raw", hint=hint)
     if options.int8 and exporter.quantize is None:
-        raise ArgumentError(f"{name} is not exported in 8 bits", hint='use `format="openvino"`')
+        why = f": {exporter.not_int8}" * bool(exporter.not_int8)
+        raise ArgumentError(f"{name} is not exported in 8 bits{why}", hint='use `format="openvino"`')
     exporter.check_installed()
     if options.int8:
         check_nncf()
