@@ -13,6 +13,7 @@ from typing import Any
 from vocdet.exporting.graphs import Graph
 from vocdet.exporting.onnx import check_onnx, onnx_bytes
 from vocdet.exporting.packages import need
+from vocdet.exporting.skipping import without_branch
 from vocdet.inputs.images import Image
 from vocdet.runtimes.description import KEY_PREFIX, Description
 
@@ -36,7 +37,8 @@ def openvino_files(graph: Graph, description: Description, images: Sequence[Imag
     """The files of a graph; with images (H, W, 3) at the input size, in 8 bits that are calibrated on them."""
     import openvino
 
-    model: Any = openvino.Core().read_model(onnx_bytes(graph, description))
+    data = onnx_bytes(graph, description)
+    model: Any = openvino.Core().read_model(without_branch(data) if images else data)
     if images:
         model = _quantized(model, images)
     for key, text in description.texts().items():
