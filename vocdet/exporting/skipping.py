@@ -86,7 +86,7 @@ def without_branch(data: bytes) -> bytes:
 
 def _only_for(graph: Any, end: Any) -> list[Any]:
     """The nodes whose outputs lead to nothing but `end`, in order."""
-    needed, found = set(end.input), []
+    needed, found = set(end.input), list[Any]()
     elsewhere = {value.name for value in graph.output}
     for node in reversed(list(graph.node)):
         if node.output[0] == end.output[0]:
