@@ -1,14 +1,16 @@
 """Pretrain a detector, and store its weights as a start that `--weights auto` takes, with a card.
 
-    python examples/pretrain_start.py DATASET --weights FILE [--net mb3-small] [--epochs 18] [--runs runs]
+    python examples/pretrain_start.py DATASET --weights FILE [--net mb3-small] [--epochs 18 22] [--runs runs]
 
-It trains on the split `trainval`, for an hour or more; started again after an interruption, it continues. The weights
+It trains on the split `trainval` in rounds, each with a learning rate that rises and falls, from the weights of the round
+before; `--epochs` are those of each round. It takes hours; started again after an interruption, it continues. The weights
 and the card go to `templates/starts`.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,46 +25,53 @@ CARD = """# {file}
 Weights to start a training from: `vocdet train-ssd --net {net}` takes them where it finds no backbone run of this net.
 
 - Network: SSD on {net} with the neck `pan`, {side} pixels, {labels} labels.
-- Trained on {images} images of `{data}` for {epochs} epochs, starting from `{origin}` (SHA-256 `{sha256}`).
-- Made by `python examples/pretrain_start.py {data} --weights {origin} --net {net} --epochs {epochs}`.
+- Trained on {images} images of `{data}` for {epochs} epochs in {rounds}, starting from `{origin}` (SHA-256 `{sha256}`).
+- Made by `python examples/pretrain_start.py {data} --weights {origin} --net {net} --epochs {each}`.
 - Written by vocdet {version}. Convolutions are stored with 16 bits; a training uses 32.
 
 It is not a finished detector, and was not evaluated itself, only trainings that start from it: `docs/measurements.md`.
 """
 
 
-def pretrained(options: argparse.Namespace) -> Path:
-    """The run, trained to its end; an interrupted one continues."""
-    runs: list[Path] = sorted(options.runs.glob(f"ssd-{options.net}-*"))
-    if runs and (runs[-1] / "state.safetensors").exists():
-        return vocdet.train_detector(options.dataset, runs=options.runs, resume=runs[-1]).path
-    if runs:
-        return runs[-1]
-    return vocdet.train_detector(
-        options.dataset, f"ssdlite-{options.net}", runs=options.runs, weights=str(options.weights), neck="pan",
-        epochs=options.epochs, split="trainval",
-    ).path  # fmt: skip
+def pretrained(options: argparse.Namespace) -> list[Path]:
+    """The runs of all rounds, trained to their end; an interrupted one continues."""
+    runs: list[Path] = []
+    for number, epochs in enumerate(options.epochs):
+        run = options.runs / f"ssd-{options.net}-{number + 1}"
+        if (run / "state.safetensors").exists():
+            vocdet.train_detector(options.dataset, runs=options.runs, resume=run)
+        elif not run.exists():
+            weights = str(runs[-1] if runs else options.weights)
+            vocdet.train_detector(
+                options.dataset, f"ssdlite-{options.net}", runs=options.runs, weights=weights, neck="pan", epochs=epochs,
+                split="trainval", seed=number,
+            )  # fmt: skip
+        runs.append(run)
+    return runs
 
 
-def store(run: Path, folder: Path, data: Path) -> Path:
-    """Write a run's weights and a card into a folder."""
+def store(runs: Sequence[Path], folder: Path, data: Path) -> Path:
+    """Write the weights of the last of these runs and a card into a folder."""
     from vocdet.models.checkpoint import load_checkpoint, save_checkpoint
+    from vocdet.wording import counted
 
-    model, info = load_checkpoint(run / "best.safetensors")
-    assert info.start
+    model, info = load_checkpoint(runs[-1] / "best.safetensors")
+    rounds = [load_checkpoint(run / "best.safetensors")[1] for run in runs]
+    assert rounds[0].start
     for parameter in model.parameters():
         if parameter.dim() > 1:  # norms and biases are small, and have a wide range
             parameter.data = parameter.data.half()
-    origin = Path(info.start.name).name
+    origin = Path(rounds[0].start.name).name
     recipe = info.recipe | {"model": info.recipe["model"] | {"weights": origin}}  # without a folder of this machine
-    start = msgspec.structs.replace(info.start, name=origin)
+    start = msgspec.structs.replace(rounds[0].start, name=origin)
     file = folder / f"{info.task}-{info.backbone.name}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(file, model, msgspec.structs.replace(info, recipe=recipe, start=start))
+    epochs = [one.recipe["train"]["epochs"] for one in rounds]
     card = CARD.format(
         file=file.name, net=info.backbone.name, side=info.size[0], labels=len(info.labels), data=data.name,
-        images=len(vocdet.read(data)), epochs=info.recipe["train"]["epochs"], origin=origin, sha256=start.sha256,
-        version=info.vocdet,
+        images=len(vocdet.read(data)), epochs=sum(epochs), rounds=counted(len(epochs), "round"), each=" ".join(map(str, epochs)),
+        origin=origin, sha256=start.sha256, version=info.vocdet,
     )  # fmt: skip
     file.with_suffix(".md").write_text(card, encoding="utf-8")
     return file
@@ -74,7 +83,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--weights", type=Path, required=True, help="of an ImageNet classifier")
     parser.add_argument("--net", default="mb3-small")
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[18, 22], help="of each round")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--to", type=Path, default=STARTS)
     options = parser.parse_args()
