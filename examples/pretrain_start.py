@@ -2,9 +2,9 @@
 
     python examples/pretrain_start.py DATASET --weights FILE [--net mb3-small] [--epochs 18 22] [--runs runs]
 
-It trains on the split `trainval` in rounds, each with a learning rate that rises and falls, from the weights of the round
-before; `--epochs` are those of each round. It takes hours; started again after an interruption, it continues. The weights
-and the card go to `templates/starts`.
+It trains on the split `trainval` in rounds, each from the weights of the one before, with a learning rate that rises
+and falls; `--epochs` are those of each round. It takes hours; started again after an interruption, it continues. The
+weights and the card go to `templates/starts`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def pretrained(options: argparse.Namespace) -> list[Path]:
         elif not run.exists():
             weights = str(runs[-1] if runs else options.weights)
             vocdet.train_detector(
-                options.dataset, f"ssdlite-{options.net}", runs=options.runs, weights=weights, neck="pan", epochs=epochs,
-                split="trainval", seed=number,
+                options.dataset, f"ssdlite-{options.net}", runs=options.runs, weights=weights, neck="pan",
+                epochs=epochs, split="trainval", seed=number,
             )  # fmt: skip
         runs.append(run)
     return runs
@@ -70,8 +70,8 @@ def store(runs: Sequence[Path], folder: Path, data: Path) -> Path:
     epochs = [one.recipe["train"]["epochs"] for one in rounds]
     card = CARD.format(
         file=file.name, net=info.backbone.name, side=info.size[0], labels=len(info.labels), data=data.name,
-        images=len(vocdet.read(data)), epochs=sum(epochs), rounds=counted(len(epochs), "round"), each=" ".join(map(str, epochs)),
-        origin=origin, sha256=start.sha256, version=info.vocdet,
+        images=len(vocdet.read(data)), epochs=sum(epochs), rounds=counted(len(epochs), "round"),
+        each=" ".join(map(str, epochs)), origin=origin, sha256=start.sha256, version=info.vocdet,
     )  # fmt: skip
     file.with_suffix(".md").write_text(card, encoding="utf-8")
     return file
