@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vocdet.evaluation.report import EvalReport
 
 THING, NEAR = (10.0, 10.0, 50.0, 50.0), (12.0, 10.0, 52.0, 50.0)
+BESIDE, AWAY = (18.0, 10.0, 58.0, 50.0), (200.0, 200.0, 240.0, 240.0)  # IoU of BESIDE with THING: 32 / 48
+NOTHING = [0, 0, 0, 0]
 
 
 def check_laws(report: EvalReport) -> None:
@@ -52,6 +54,42 @@ def test_a_wrong_label_is_counted_once_although_nothing_is_right(make: Make) -> 
     found = make.found(LABELS, [[("dog", 0.9, THING), ("owl", 0.8, NEAR)]])
     report = evaluate(truth, found, thresholds=np.full(3, 0.5, np.float32))
     assert report.confusion.matrix.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
+    check_laws(report)
+
+
+@pytest.mark.parametrize(
+    ("objects", "detections", "expected"),
+    [
+        pytest.param(  # the object is found once; its second detection is false
+            [("cat", THING)], [("cat", 0.9, THING), ("cat", 0.8, NEAR)],
+            [[1, 0, 0, 0], NOTHING, NOTHING, [1, 0, 0, 0]], id="a duplicate",
+        ),
+        pytest.param(  # one detection is wrong about one object only: the other is missed
+            [("cat", THING), ("cat", BESIDE)], [("dog", 0.9, THING)],
+            [[0, 1, 0, 1], NOTHING, NOTHING, NOTHING], id="a wrong label over two objects",
+        ),
+        pytest.param(  # both overlap their own object by .67, and the other exactly
+            [("cat", THING), ("dog", BESIDE)], [("dog", 0.9, THING), ("cat", 0.9, BESIDE)],
+            [[1, 0, 0, 0], [0, 1, 0, 0], NOTHING, NOTHING], id="better boxes of the other label",
+        ),
+        pytest.param(  # the dog overlaps the found cat more, but only the other is free to be its pair
+            [("cat", THING), ("cat", BESIDE)], [("cat", 0.9, THING), ("dog", 0.8, NEAR)],
+            [[1, 1, 0, 0], NOTHING, NOTHING, NOTHING], id="a wrong label beside a correct detection",
+        ),
+        pytest.param(  # an object far from the only detection: one missed, one false, neither lost
+            [("cat", THING)], [("cat", 0.9, AWAY)],
+            [[0, 0, 0, 1], NOTHING, NOTHING, [1, 0, 0, 0]], id="nothing overlaps",
+        ),
+        pytest.param([("cat", THING)], [], [[0, 0, 0, 1], NOTHING, NOTHING, NOTHING], id="no detection"),
+        pytest.param([], [("owl", 0.9, THING)], [NOTHING, NOTHING, NOTHING, [0, 0, 1, 0]], id="no object"),
+    ],
+)  # fmt: skip
+def test_every_object_and_every_detection_is_counted_once(
+    make: Make, objects: list[Any], detections: list[Any], expected: list[list[int]]
+) -> None:
+    found = make.found(LABELS, [detections])
+    report = evaluate(make.truth(LABELS, [objects]), found, thresholds=np.full(3, 0.5, np.float32))
+    assert report.confusion.matrix.tolist() == expected
     check_laws(report)
 
 
