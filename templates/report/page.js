@@ -104,7 +104,7 @@ function drawOthers() {
   const unit = { range: [0, 1] };
   draw("calibration", [
     { name: "detections", type: "bar", x: bins.map((bin) => bin.score), y: bins.map((bin) => bin.correct), width: 0.08,
-      text: bins.map((bin) => `${bin.detections} detections`), marker: { color: color("--accent") } },
+      text: bins.map((bin) => `${bin.detections} detections`), textposition: "none", marker: { color: color("--accent") } },
     { name: "score = share", mode: "lines", x: [0, 1], y: [0, 1], line: { dash: "dot", color: color("--soft") } },
   ], "score", "share that is correct", { score: unit, "share that is correct": unit });
   if (!byId("curves")) return;
