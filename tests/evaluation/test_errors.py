@@ -90,7 +90,15 @@ def test_each_kind_of_error(make: Make) -> None:
     table = stack(found, 3)
     errors = find_errors(truth, table)
     kinds = [KIND_NAMES[kind] for kind in errors.kind]
-    assert kinds == ["correct", "duplicate", "bad box", "wrong label", "label and box", "background", "background"]
+    assert kinds == [
+        "correct",
+        "duplicate",
+        "bad box",
+        "wrong label",
+        "wrong label and box",
+        "background",
+        "background",
+    ]
     assert errors.missed.tolist() == [3, 4, 5, 6, 7]
     assert list(errors.costs.values()) == sorted(errors.costs.values(), reverse=True)
 

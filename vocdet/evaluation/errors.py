@@ -30,7 +30,7 @@ ERROR_NAMES = {
     "label": "wrong label", "box": "bad box", "both": "wrong label and box", "duplicate": "duplicate",
     "background": "background", "missed": "missed object",
 }  # fmt: skip
-KIND_NAMES = ("correct", "wrong label", "bad box", "label and box", "duplicate", "background", "not counted")
+KIND_NAMES = ("correct", "wrong label", "bad box", "wrong label and box", "duplicate", "background", "not counted")
 MOST = 100  # detections of an image
 NEAR, FAR = 0.5, 0.1  # IoU
 _POINTS = np.arange(101) / 100
