@@ -44,22 +44,22 @@ def with_branch(model: Any, size: tuple[int, int]) -> None:
     inside = _only_for(graph, end)
     image, out, nodes = graph.input[0].name, end.output[0], helper.make_node
     pixels = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, (3, *size)) for name in ("image.kept", end.input[0])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, (3, *size)) for name in ("image_kept", end.input[0])
     ]
-    planes = nodes("Transpose", [image], ["image.planes"], perm=[2, 0, 1])
+    planes = nodes("Transpose", [image], ["image_planes"], perm=[2, 0, 1])
     same = helper.make_graph(
-        [planes, nodes("Cast", ["image.planes"], ["image.kept"], to=TensorProto.FLOAT)], "keep", [], pixels[:1]
+        [planes, nodes("Cast", ["image_planes"], ["image_kept"], to=TensorProto.FLOAT)], "keep", [], pixels[:1]
     )
     other = helper.make_graph(inside, "resize", [], pixels[1:])
-    graph.initializer.append(helper.make_tensor("image.size", TensorProto.INT64, [2], size))
-    graph.initializer.append(helper.make_tensor("image.none", TensorProto.INT64, [], [0]))
+    graph.initializer.append(helper.make_tensor("image_size", TensorProto.INT64, [2], size))
+    graph.initializer.append(helper.make_tensor("image_none", TensorProto.INT64, [], [0]))
     branch = [
-        nodes("Shape", [image], ["image.sides"], start=0, end=2),
-        nodes("Sub", ["image.sides", "image.size"], ["image.apart"]),
-        nodes("Abs", ["image.apart"], ["image.distances"]),
-        nodes("ReduceSum", ["image.distances"], ["image.distance"], keepdims=0),
-        nodes("Equal", ["image.distance", "image.none"], ["image.same"]),
-        nodes("If", ["image.same"], [out], then_branch=same, else_branch=other),
+        nodes("Shape", [image], ["image_sides"], start=0, end=2),
+        nodes("Sub", ["image_sides", "image_size"], ["image_apart"]),
+        nodes("Abs", ["image_apart"], ["image_distances"]),
+        nodes("ReduceSum", ["image_distances"], ["image_distance"], keepdims=0),
+        nodes("Equal", ["image_distance", "image_none"], ["image_same"]),
+        nodes("If", ["image_same"], [out], then_branch=same, else_branch=other),
     ]
     gone = {node.output[0] for node in inside}
     every = [branch if node.output[0] == out else [node] for node in graph.node if node.output[0] not in gone]
