@@ -50,6 +50,7 @@ OPTION_NAMES: dict[tuple[str, str], str] = {
     ("", "file"): "--map",
     ("write", "format"): "--to",
     ("convert", "format"): "--from",
+    ("export", "format"): "--format",
     ("train", "target"): "--for",
 }
 

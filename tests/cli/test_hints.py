@@ -32,6 +32,7 @@ COMMAND = re.compile(rf"\bvocdet (?:{'|'.join(map(re.escape, GROUP.commands))})\
         ("`vocdet.write_splits(vocdet.split(dataset, seed=1), force=True)`", "vocdet split --force --seed 1"),
         ("`vocdet.repair(dataset)` does it", "vocdet check --fix does it"),
         ("`vocdet.write(dataset, folder, format=\"coco\")`", "vocdet convert --to coco"),
+        ('`vocdet.export(run, format="openvino")`', "vocdet export --format openvino"),
         ("`vocdet.remap(dataset, drop=[\"a b\", \"c\"])`", "vocdet remap --drop 'a b' --drop c"),
         ("`vocdet.remap(dataset, rename={\"old\": \"new\"})`", "vocdet remap --rename old=new"),
         ("give `labels=...`, or `labels=path`", "give --labels, or --labels PATH"),

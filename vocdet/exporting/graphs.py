@@ -57,7 +57,10 @@ def prepared_graph(model: nn.Module, target: ExportTarget) -> Graph:
     """The graph of an SSD for a prepared image, with what `target` expects."""
     network = fused(model)
     if not isinstance(network, SsdLite):
-        raise ArgumentError("only an SSD is exported for programs that prepare the image", hint='use `format="onnx"`')
+        raise ArgumentError(
+            "only an SSD is exported for programs that prepare the image",
+            hint='use `vocdet.export(run, format="onnx")`',
+        )
     inputs = {"images": torch.zeros(1, 3, *network.spec.size)}
     if target == "x-anylabeling":
         size = torch.tensor([network.spec.size[::-1]])

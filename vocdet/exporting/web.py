@@ -42,7 +42,9 @@ def check_web() -> None:
 def web_files(graph: Graph, description: Description) -> dict[str, bytes]:
     """The files of the page of a detector."""
     if description.task == "backbone" or description.raw:
-        raise ArgumentError("a page shows detections, and this model gives none", hint='use `format="onnx"`')
+        raise ArgumentError(
+            "a page shows detections, and this model gives none", hint='use `vocdet.export(run, format="onnx")`'
+        )
     values = {
         "name": html.escape(f"{description.task} {description.net}"),
         "count": counted(len(description.labels), "label"),

@@ -186,7 +186,9 @@ def _exporter(options: ExportOptions) -> Exporter:
         raise ArgumentError(f"{options.target or name} is not exported raw", hint=hint)
     if options.int8 and exporter.quantize is None:
         why = f": {exporter.not_int8}" * bool(exporter.not_int8)
-        raise ArgumentError(f"{name} is not exported in 8 bits{why}", hint='use `format="openvino"`')
+        raise ArgumentError(
+            f"{name} is not exported in 8 bits{why}", hint='use `vocdet.export(run, format="openvino")`'
+        )
     exporter.check_installed()
     if options.int8:
         check_nncf()
