@@ -73,7 +73,8 @@ def find_mistakes(dataset: Dataset, detections: Sequence[Detections]) -> list[Su
     """
     compared = _compare(dataset, stack(detections, len(dataset.labels)))
     table = compared.table
-    kinds = (_wrong_labels(compared), _wrong_boxes(compared), _missing(compared))
+    best = _best_of_objects(compared)
+    kinds = (_wrong_labels(compared), _wrong_boxes(compared, best), _missing(compared, best))
     ranked = [enumerate(sorted(one, key=lambda found: -found[0])) for one in kinds]
     every = [found for _, found in sorted((one for kind in ranked for one in kind), key=lambda one: one[0])]
     found: list[Suspicion] = []
@@ -158,18 +159,17 @@ def _best_of_objects(of: _Compared) -> OverlapPairs:
     return best.take(np.unique(best.object, return_index=True)[1])
 
 
-def _wrong_boxes(of: _Compared) -> _Found:
-    best = _best_of_objects(of)
+def _wrong_boxes(of: _Compared, best: OverlapPairs) -> _Found:
     probable = _probability(of, ~of.right)
     return _listed(of, probable[best.detection] * (1 - best.overlap) ** STRICT, "box", best)
 
 
-def _missing(of: _Compared) -> _Found:
+def _missing(of: _Compared, best: OverlapPairs) -> _Found:
     """Of detections that overlap each other, the most probable one; none that speaks for the box of an object."""
     taken = np.zeros(len(of.table), np.bool_)
     taken[of.near.detection[of.near.overlap >= APART]] = True
     probable = _probability(of, ~taken & ~of.right)
-    taken[_best_of_objects(of).detection] = True
+    taken[best.detection] = True
     free = np.flatnonzero(~taken & (of.sure >= LEAST))
     kept: dict[int, list[int]] = {}
     found: _Found = []

@@ -61,7 +61,7 @@ class Errors:
     costs: dict[str, float]  # by kind, as in `KINDS`, highest first: AP50 that curing all of them would add
     false_positives: float  # AP50 that putting every error below all correct detections would add
     false_negatives: float  # AP50 that taking all undetected objects away would add
-    rankings: dict[str, Ranking]  # by cured kind, and as they are under ""
+    rankings: dict[str, Ranking]  # by the kind of error that is cured; "": none is
 
     def counts(self) -> dict[str, int]:
         """The number of errors of each kind, in the order of `costs`."""

@@ -49,7 +49,8 @@ class SsdGraph(nn.Module):
 def selected(boxes: Tensor, scores: Tensor, *, average: bool, fixed: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Of boxes (A, 4) and scores (A, L) the detections: boxes (N, 4), scores (N,) and labels (N,).
 
-    `average`: the boxes are means of those that overlap. `fixed`: N does not depend on the image; a score of 0 is none.
+    `average`: the boxes are means of those that overlap. `fixed`: N does not depend on the image, and a row that
+    scores 0 is no detection.
     """
     if not average and not fixed:
         keep = kept_of_best(boxes, scores.T, LIMITS.overlap, LIMITS.score, LIMITS.candidates)

@@ -11,11 +11,9 @@ from html import escape
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vocdet.errors import VocdetError
 from vocdet.files import read_limited
+from vocdet.inputs.images import Image
 from vocdet.plots.report_page import picture_uri
 from vocdet.wording import and_more, reason
 
@@ -24,8 +22,6 @@ MOST_ROWS = 20
 MOST_BYTES = 900_000  # of all pictures together, as text
 CELL, LARGE = 320, 960  # pixels of the longer side of one of several pictures, and of a single one
 _CELL_STYLE = "padding:2px 10px;border-bottom:1px solid rgba(128,128,128,.35)"
-
-Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 
 
 def heading(text: str) -> str:
@@ -58,7 +54,7 @@ def _value_cell(column: int, value: object) -> str:
     return _cell("td" if column else "th", text, left=isinstance(value, str))
 
 
-def gallery(items: Iterable[tuple[str, Callable[[], Pixels]]], *, most: int = MOST_PICTURES, side: int = CELL) -> str:
+def gallery(items: Iterable[tuple[str, Callable[[], Image]]], *, most: int = MOST_PICTURES, side: int = CELL) -> str:
     """The first `most` pictures with captions, as far as they fit into a notebook; a text where one fails."""
     shown, left = [], MOST_BYTES
     for caption, draw in islice(items, most):

@@ -22,6 +22,8 @@ def averaged(boxes: Floats, scores: Floats, starts: Rows, keep: Rows) -> Floats:
 
     Lists are contiguous and begin at `starts`.
     """
+    if not len(keep):
+        return boxes[keep]
     list_ = np.searchsorted(starts, keep, side="right") - 1
     counts = np.diff(starts, append=len(boxes))[list_]
     begins = np.cumsum(counts) - counts  # of the pairs of a row
@@ -36,8 +38,6 @@ def averaged(boxes: Floats, scores: Floats, starts: Rows, keep: Rows) -> Floats:
     union = np.repeat(area[keep], counts) + area[other] - common
     share = (common / np.maximum(union, np.float32(1e-9)) - NO_VOTE) / (FULL_VOTE - NO_VOTE)
     weight = share.clip(0, 1) * scores[other]
-    if not len(keep):
-        return boxes[keep]
     total = np.add.reduceat(weight, begins)
     mean = (np.add.reduceat(weight * theirs, begins, axis=1) / np.where(total > 0, total, 1)).T
     return np.where(total[:, None] > 0, mean, boxes[keep]).astype(np.float32)
