@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from vocdet.inputs.images import Image
 from vocdet.inputs.samples import Sample, Samples, join_masks, pad_crowds, pad_objects
@@ -42,6 +43,16 @@ class Batch:
         return Batch(
             self.images[start:stop], self.boxes[start:stop], self.labels[start:stop], self.rows, masks, sizes, crowds
         )
+
+    def resized(self, size: tuple[int, int]) -> Batch:
+        """The batch with images of this (height, width); without masks, and all images fill their canvas."""
+        height, width = self.images.shape[-2:]
+        if (height, width) == size:
+            return self
+        scale = torch.tensor([size[1] / width, size[0] / height] * 2)
+        images = functional.interpolate(self.images, size, mode="bilinear", antialias=True)
+        crowds = None if self.crowds is None else self.crowds * scale
+        return replace(self, images=images, boxes=self.boxes * scale, crowds=crowds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ Values = Mapping[str, object]  # settings of a recipe by their names
 REFERENCE = 320  # pixels of the input at which the speed is measured, with mb3-small
 COST = {"mb3-small": 1.0, "mb3-large": 2.5}  # seconds of a step, relative; docs/measurements.md
 NECK_COST = 1.2  # of an SSD with a neck, relative to an SSD-lite; docs/tried.md
+GROWTH = 1.5  # images in the same time if they grow while it trains, relative to images of one size; docs/tried.md
 MASK_COST = 4.0  # of a Mask R-CNN, relative to an SSD-lite on the same net and input
 BASE_SIZE = {"phone": 320, "pi": 320, "cpu": 320, "gpu": 512}  # pixels of the input, unless the objects need more
 LARGEST_SIZE = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
@@ -323,7 +324,7 @@ def _length(
 
 def _speed(facts: TrainingFacts, command: CommandName, net: object, size: object) -> float:
     """Images per second in a training, from the one that was measured."""
-    more = MASK_COST if command == "train-maskrcnn" else NECK_COST if net in facts.starts else 1.0
+    more = MASK_COST if command == "train-maskrcnn" else NECK_COST / GROWTH if net in facts.starts else 1.0
     cost = COST.get(str(net), 1.0) * more
     return facts.speed / cost * (REFERENCE / float(str(size))) ** 2
 

@@ -238,6 +238,10 @@ class SsdTrain(DetectorTrain):
         choices=DETECTOR_METRICS,
     )  # fmt: skip
     lr: float = option(4e-3, "highest learning rate", low=1e-8, high=100)
+    grow: bool = option(
+        True, "begin with smaller images, which is faster, and end with those of size; with a neck, and unless "
+        "patience or stop_at_ap may end a training early",
+    )  # fmt: skip
     balance: float = option(0.5, "0: all objects have the same weight; 1: all labels, however rare", low=0, high=1)
     min_negatives: int = option(8, "minimum number of background anchors per image in the loss", low=0, high=1000)
 

@@ -38,6 +38,7 @@ from vocdet.runs.keeping import TrainingSummary, Verdict
 from vocdet.runs.resume import UnfinishedRun
 from vocdet.runs.setup import RunOptions
 from vocdet.training.distributed import Group
+from vocdet.training.growth import final_size
 from vocdet.training.learner import Learner
 from vocdet.training.loop import Epoch, Limits, Progress, Step, TrainingPlan, Validation, fit
 from vocdet.training.losses import Task
@@ -117,6 +118,7 @@ class TrainingRun:
         self._info = record.about if record else info
         self._best = record.best_epoch if record else 0
         self._at = record.progress if record else Progress()
+        self._plan = _plan(recipe, task.model)
         self._repeat = recipe.data.repeat or 1  # passes over the samples in an epoch
         self._schedules = record.schedules if record else ()
         # the first step of a schedule is saved at once, so that a kill soon after it loses nothing that was there
@@ -171,7 +173,7 @@ class TrainingRun:
         threads = 1 if self._on_cpu else min(4, os.cpu_count() or 1)
         loader = Loader(samples, workers=self._recipe.data.workers, threads=threads)
         events = fit(
-            self._learner, partial(self._load, loader, samples), len(samples) * self._repeat, plan=_plan(self._recipe),
+            self._learner, partial(self._load, loader, samples), len(samples) * self._repeat, plan=self._plan,
             validate=validator.validate if validator.images else None, start=self._at, stop=self._stop,
         )  # fmt: skip
         with loader, self._open_journal(loader, samples, validator, facts):
@@ -333,10 +335,10 @@ def _machine_changes(record: Record, group: Group) -> list[str]:
     ]
 
 
-def _plan(recipe: Recipe) -> TrainingPlan:
+def _plan(recipe: Recipe, model: nn.Module) -> TrainingPlan:
     train = recipe.train
     schedule = make_schedule(train.schedule, steps=train.steps)
-    return TrainingPlan(_limits(recipe), schedule, train.warm, train.accumulate)
+    return TrainingPlan(_limits(recipe), schedule, train.warm, train.accumulate, final_size(recipe, model))
 
 
 def _limits(recipe: Recipe) -> Limits:

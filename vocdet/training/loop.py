@@ -12,6 +12,7 @@ import msgspec
 from torch import nn
 
 from vocdet.inputs.batches import Batch
+from vocdet.training.growth import grown_size, work
 from vocdet.training.learner import Learner
 from vocdet.training.optim import RateSchedule
 
@@ -100,6 +101,11 @@ class TrainingPlan:
     schedule: RateSchedule
     warm: int  # steps of warm-up
     accumulate: int = 1  # batches of a step
+    grow: tuple[int, int] | None = None  # the (height, width) that smaller images grow to; None: all have their size
+
+    def work(self, progress: float) -> float:
+        """The cost of a run up to a share of its images, relative to that of the whole run."""
+        return work(self.grow, progress) / work(self.grow, 1.0) if self.grow else progress
 
 
 def fit(
@@ -122,10 +128,12 @@ def fit(
     finite is a `NotFiniteError`.
     """
     at = start or Progress()
-    clock = _Clock(plan.limits, samples, at)
+    clock = _Clock(plan, samples, at)
     share, warm_share, _ = learner.group.from_first(clock.reading(at, plan.warm))
     while not at.finished:
         for batches in _grouped(load(at.epoch, at.batches), plan.accumulate):
+            if plan.grow:
+                batches = [batch.resized(grown_size(plan.grow, share)) for batch in batches]
             losses, images = learner.step(batches, plan.schedule(share, warm_share), at.steps)
             at = _after_step(at, losses, len(batches), images, clock.elapsed(), learner.rate)
             share, warm_share, over = learner.group.from_first(clock.reading(at, plan.warm))
@@ -194,8 +202,8 @@ def _grouped(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
 class _Clock:
     """Progress and speed of a run."""
 
-    def __init__(self, limits: Limits, samples: int, start: Progress) -> None:
-        self._limits = limits
+    def __init__(self, plan: TrainingPlan, samples: int, start: Progress) -> None:
+        self._limits, self._work = plan.limits, plan.work
         self._samples = samples
         self._start = time.perf_counter() - start.elapsed
 
@@ -235,7 +243,8 @@ class _Clock:
         return min(0.1, steps / max(1.0, total))
 
     def left(self, progress: float, at: Progress) -> float:
-        return (self.elapsed() - at.earlier_seconds) * (1 - progress) / max(progress, 1e-9)
+        done = progress if self._limits.seconds else self._work(progress)
+        return (self.elapsed() - at.earlier_seconds) * (1 - done) / max(done, 1e-9)
 
     def ended(self, at: Progress) -> Ended:
         """Which of time and steps is used up, if any."""

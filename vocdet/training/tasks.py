@@ -40,7 +40,7 @@ class DetectTask:
 
     def compare(self, offsets: Tensor, logits: Tensor, batch: Batch) -> Losses:
         """The losses of the model's outputs for a batch."""
-        grid = self.model.grid
+        grid = self.model.grid_of(batch.images.shape[-2:])
         boxes, classes = batch.boxes.to(grid.device), to_classes(batch.labels).to(grid.device)
         crowds = None if batch.crowds is None else batch.crowds.to(grid.device)
         sums = cell_sums if self.model.spec.neck == "pan" else partial(ssd_sums, min_negatives=self._min_negatives)

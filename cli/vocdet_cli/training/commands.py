@@ -58,7 +58,7 @@ def train_backbone(
 @training_options(
     SsdRecipe,
     "net weights size split anchors batch epochs minutes patience best lr optimizer backbone_lr freeze freeze_norm "
-    "balance precision accumulate seed cache workers repeat sampling mosaic mixup flip rotate reduced_tail",
+    "grow balance precision accumulate seed cache workers repeat sampling mosaic mixup flip rotate reduced_tail",
 )
 def train_ssd(options: TrainingOptions) -> None:
     """Train an SSD-lite detector on a backbone, with anchors fitted to the dataset.

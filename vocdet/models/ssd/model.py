@@ -12,6 +12,7 @@ With the neck "pan" it has no anchors and no extra maps: see `vocdet.models.ssd.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -67,6 +68,13 @@ class SsdSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
             return map_sizes(self.size, pan.PAN_MAPS, finest=pan.FINEST)
         return map_sizes(self.size, last_map=self.last_map)
 
+    def grid(self) -> Tensor:
+        """(A, 4) the cells or anchors of all maps, pixels of the input."""
+        if self.neck == "pan":
+            return torch.from_numpy(cell_grid(self.maps, pan.FINEST))
+        height, width = self.size
+        return torch.from_numpy(self.anchors.grid(self.maps)) * torch.tensor([width, height, width, height])
+
 
 class SsdLite(nn.Module):
     """An SSD that takes RGB in 0 to 255 and normalizes it."""
@@ -79,14 +87,11 @@ class SsdLite(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = Backbone(spec.backbone)
-        height, width = spec.size
         if spec.neck == "pan":
             self.head = pan.PanHead(self.backbone.pyramid_channels[1:], spec.channels, len(spec.labels))
-            grid = torch.from_numpy(cell_grid(spec.maps, pan.FINEST))
         else:
             self._add_extras(spec)
-            grid = torch.from_numpy(spec.anchors.grid(spec.maps)) * torch.tensor([width, height, width, height])
-        self.register_buffer("grid", grid, persistent=False)  # (A, 4) pixels
+        self.register_buffer("grid", spec.grid(), persistent=False)  # (A, 4) pixels
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
 
@@ -105,6 +110,13 @@ class SsdLite(nn.Module):
         self.box_head = nn.ModuleList(head(c, n * 4, norm) for c, n in shapes)
         for module in (self.extras, self.class_head, self.box_head):
             _initialize(module)
+
+    def grid_of(self, size: Sequence[int]) -> Tensor:
+        """(A, 4) the cells or anchors for images of this (height, width), pixels."""
+        height, width = size
+        if (height, width) == self.spec.size:
+            return self.grid
+        return msgspec.structs.replace(self.spec, size=(height, width)).grid().to(self.grid)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) to offsets (B, A, 4) and logits (B, A, 1 + labels); class 0 is background.
