@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FATES: dict[Fate, str] = {"loaded": "loaded", "resized": "some rows", "fresh": "fresh", "skipped": "not used"}
 MOST_REASONS = 2  # of a module; the others are counted
 MOST_NAMES = 12  # of labels in a line
+FITTING = 0.95  # share of the objects of a label and size with an IoU of .5, from which they are not listed
 
 
 def print_backbone_start(event: BackboneStart, request: Request, *, show_weights: bool) -> None:
@@ -41,7 +42,7 @@ def print_detector_start(event: DetectorStart, request: Request, *, show_weights
     _print_warnings(event, event.validation_images, request)
     if event.coordinates:
         render.note(f"coordinates are {event.coordinates}")
-    render.show(_recall_table(event.recall, event.anchor_shapes))
+    print_recall(event.recall, event.anchor_shapes)
 
 
 def next_step(request: Request, options: TrainingOptions) -> str:
@@ -91,15 +92,24 @@ def _print_warnings(event: BackboneStart | DetectorStart, validation: int, reque
             render.note(f"{divide} divides the images of train into train and val, and does not change test")
 
 
-def _recall_table(rows: tuple[AnchorRecall, ...], shapes: int) -> Table:
-    fit = f"{shapes} anchor shapes, and the IoU of the best one with each object"
-    table = render.table(
-        fit if shapes else "no anchors; the IoU of each object with the cells of the finest map that cover it",
-        "label", "size", "objects", "mean IoU", "IoU ≥ .5",
-    )  # fmt: skip
-    for row in rows:
-        table.add_row(escape(row.label[:40]), row.size, str(row.objects), f"{row.mean_iou:.2f}", f"{row.recall:.1%}")
-    return table
+def print_recall(rows: tuple[AnchorRecall, ...], shapes: int) -> None:
+    """How many objects the anchors or cells fit, and where these are few, which labels and sizes."""
+    from vocdet.wording import counted
+
+    objects = sum(row.objects for row in rows)
+    share = sum(row.recall * row.objects for row in rows) / max(1, objects)
+    poor = [row for row in rows if row.recall < FITTING]
+    what = f"{shapes} anchor shapes: the best one has" if shapes else "no anchors: the cells of the finest map have"
+    line = f"{what} an IoU of .5 or more with {share:.1%} of {counted(objects, 'object')}"
+    render.out.print(
+        line if poor else f"{line}, and with {FITTING:.0%} or more of every label and size", soft_wrap=True
+    )
+    if poor:
+        table = render.table("labels and sizes with fewer", "label", "size", "objects", "mean IoU", "IoU ≥ .5")
+        for row in poor:
+            name = escape(row.label[:40])
+            table.add_row(name, row.size, str(row.objects), f"{row.mean_iou:.2f}", f"{row.recall:.1%}")
+        render.show(table)
 
 
 def print_transfer(transfer: Transfer, *, every: bool = False) -> None:

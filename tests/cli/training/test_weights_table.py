@@ -1,10 +1,11 @@
-"""The table of the weights that a training starts from."""
+"""The tables at the start of a training: of its weights, and of its anchors."""
 
 from __future__ import annotations
 
 import pytest
-from vocdet_cli.training.summary import label_lines, print_transfer
+from vocdet_cli.training.summary import label_lines, print_recall, print_transfer
 
+from vocdet.models.anchor_recall import AnchorRecall
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.ssd.anchors import Anchors, Shape, torchvision_anchors
@@ -78,3 +79,16 @@ def test_many_labels_are_counted() -> None:
     assert fresh.endswith("label 25 and 4 more")
     assert label_lines(Transfer("x", (), names, ())) == []
     assert len(label_lines(Transfer("x", (), names, names))) == 1
+
+
+def test_anchors_are_listed_where_they_fit_few_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    fitting = AnchorRecall("cat", "large", 30, 0.9, 1.0)
+    print_recall((fitting,), 0)
+    whole = capsys.readouterr().out.splitlines()
+    print_recall((fitting, AnchorRecall("[red]dog", "small", 10, 0.4, 0.2)), 6)
+    rest = capsys.readouterr().out.splitlines()
+    every = "an IoU of .5 or more with 100.0% of 30 objects, and with 95% or more of every label and size"
+    assert whole == [f"no anchors: the cells of the finest map have {every}"]
+    assert rest[0] == "6 anchor shapes: the best one has an IoU of .5 or more with 80.0% of 40 objects"
+    assert rest[-1].split() == ["[red]dog", "small", "10", "0.40", "20.0%"]
+    assert not any("cat" in line for line in rest)
