@@ -4,8 +4,9 @@
     python examples/export_table.py --results exports.jsonl --run runs/ssd-1 --data shelf   # with average precision
 
 Without a run the weights are random, and the images square: a Mask R-CNN pads others to a square in its file, which
-random weights notice. Each result is appended to the file, and what is there is not measured again, so
-that several environments, which `make exports` makes, can fill one table. `--print` prints it.
+random weights notice. In 8 bits a format is calibrated on these images, or on the training images of the dataset.
+Each result is appended to the file, and what is there is not measured again, so that several environments, which
+`make exports` makes, can fill one table. `--print` prints it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from vocdet.cpu import prepare_cpu
@@ -28,6 +30,7 @@ from vocdet.errors import DependencyError, VocdetError
 from vocdet.exporting.formats import EXPORTERS, TARGETS
 from vocdet.exporting.parity import difference
 from vocdet.formats.scan import Source
+from vocdet.formats.voc.write import WrittenObject, annotation_text
 from vocdet.inference.predictor import predictor_of
 from vocdet.inputs.images import resize
 from vocdet.models.backbones.backbone import parse_net
@@ -46,9 +49,16 @@ SIDE = 320
 CHANNELS = 96  # of the neck
 SCORING = ("class_head", "class_out", "cls_score", "rpn")  # names of layers
 BACKGROUND = 7.0  # logit
-WAYS = [(name, ExportOptions(name, tolerance=1.0)) for name in EXPORTERS if name != "web"] + [
-    (name, ExportOptions(target=name, tolerance=1.0)) for name in TARGETS
-]
+INT8 = "-int8"  # of a format
+WAYS = (
+    [(name, ExportOptions(name, tolerance=1.0)) for name in EXPORTERS if name != "web"]
+    + [(name, ExportOptions(target=name, tolerance=1.0)) for name in TARGETS]
+    + [
+        (f"{name}{INT8}", ExportOptions(name, tolerance=1.0, int8=True))
+        for name, one in EXPORTERS.items()
+        if one.quantize
+    ]
+)
 
 
 def specs() -> Iterator[tuple[str, ModelSpec]]:
@@ -93,11 +103,25 @@ def random_run(spec: ModelSpec, folder: Path) -> Path:
     return folder
 
 
+def squares_on_disk(folder: Path) -> Source:
+    """The squares as a dataset, with one box in each image."""
+    for part in ("images", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    for k, image in enumerate(squares()):
+        Image.fromarray(image).save(folder / "images" / f"{k}.png")
+        box = WrittenObject(LABELS[0], (10, 10, 150, 150))
+        (folder / "images" / f"{k}.xml").write_text(annotation_text(f"{k}.png", (SIDE, SIDE), [box]))
+    for name, stems in (("train", "0123456"), ("val", "7")):
+        (folder / "ImageSets" / "Main" / f"{name}.txt").write_text("\n".join(stems))
+    return Source(folder)
+
+
 def measure(run: Path, options: ExportOptions, data: Source | None) -> dict[str, object]:
     """Export a run once, and compare: on the images of the dataset, or else on squares."""
     with tempfile.TemporaryDirectory() as folder:
+        known = data or (squares_on_disk(Path(folder) / "data") if options.int8 else None)
         try:
-            result = export_run(run, options, out=Path(folder) / "export", data=data)
+            result = export_run(run, options, out=Path(folder) / "export", data=known)
         except DependencyError:
             raise
         except VocdetError as error:
@@ -111,7 +135,7 @@ def measure(run: Path, options: ExportOptions, data: Source | None) -> dict[str,
             if data is None:
                 apart = difference(*(one.detect(squares()) for one in both))
             model_ms, ms = cpu_milliseconds(both)
-            row |= asdict(apart) | {"ms": ms, "model_ms": model_ms, "change": check.change}
+            row |= asdict(apart) | {"ms": ms, "model_ms": model_ms, "change": check.change if data else {}}
         return row
 
 
@@ -146,7 +170,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--formats", nargs="*", default=[name for name, _ in WAYS])
+    parser.add_argument(
+        "--formats", nargs="*", default=[*EXPORTERS, *TARGETS], help="a format is also measured in 8 bits"
+    )
     parser.add_argument("--models", default="", help="only models whose names contain this text")
     parser.add_argument("--print", action="store_true")
     options = parser.parse_args()
@@ -164,7 +190,7 @@ def main() -> None:
                 continue
             run = random_run(spec, Path(folder) / name) if spec else options.run
             for format, how in WAYS:
-                if format not in options.formats or (name, format) in have:
+                if format.removesuffix(INT8) not in options.formats or (name, format) in have:
                     continue
                 try:
                     row = {"model": name, "format": format, **measure(run, how, data)}

@@ -34,7 +34,10 @@ class ModelOptions:
     size: Annotated[int | None, typer.Option(help="Side of the input in pixels.", show_default="as trained")] = None
     raw: Annotated[bool, typer.Option("--raw", help="Leave decoding out: the outputs of the network.")] = False
     int8: Annotated[
-        bool, typer.Option("--int8", help="The network in 8 bits, calibrated on training images; openvino only.")
+        bool,
+        typer.Option(
+            "--int8", help="The network in 8 bits, calibrated on training images; openvino, litert and executorch."
+        ),
     ] = False
     target: Annotated[
         str,

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from torch import nn
 
 from tests.exporting.conftest import LABELS, NET, lively
 from tests.exporting.conftest import ssd as ssd
-from vocdet.errors import ArgumentError, ExportError, OutputError
+from vocdet.errors import ArgumentError, DependencyError, ExportError, OutputError
 from vocdet.exporting.formats import EXPORTERS
+from vocdet.exporting.graphs import Graph
+from vocdet.formats.scan import Source
+from vocdet.inputs.images import Image, decode, resize
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
+from vocdet.runtimes.description import Description
 from vocdet.workflows.export import ExportOptions, export_run
 
 SPEC = SsdSpec(NET, LABELS, (64, 96), torchvision_anchors())
@@ -92,11 +98,46 @@ def test_a_full_disk_leaves_nothing_behind(run: Path, monkeypatch: pytest.Monkey
         (ExportOptions("onyx"), "unknown export format 'onyx'"), (ExportOptions(tolerance=2.0), "tolerance is 2"),
         (ExportOptions(size=5), "a size of 5 pixels"), (ExportOptions(int8=True), "onnx is not exported in 8 bits"),
         (ExportOptions("web", int8=True), "web is not exported in 8 bits"),
+        (ExportOptions("ncnn", int8=True), "ncnn is not exported in 8 bits"),
+        (ExportOptions(target="tensorrt", int8=True), "tensorrt is not exported in 8 bits"),
     ],
 )  # fmt: skip
 def test_impossible_options_are_refused_before_anything_is_written(
     run: Path, options: ExportOptions, problem: str
 ) -> None:
-    with pytest.raises(ArgumentError, match=problem):
+    with pytest.raises(ArgumentError, match=problem) as caught:
         export_run(run, options)
+    if options.int8:
+        assert "give openvino, litert or executorch" in caught.value.hint
     assert not (run / "exports").exists()
+
+
+def test_8_bits_are_calibrated_on_training_images_at_the_size_of_the_input(
+    run: Path, make_voc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Image] = []
+
+    def quantized(graph: Graph, description: Description, images: Sequence[Image]) -> dict[str, bytes]:
+        assert (graph.outputs, description.precision) == (("boxes", "scores"), "int8")
+        seen.extend(images)
+        return {"model.tflite": b"in 8 bits"}
+
+    about = replace(EXPORTERS["litert"], check_installed=lambda: None, load=None, quantize=quantized, quantizer="numpy")
+    monkeypatch.setitem(EXPORTERS, "litert", about)
+    monkeypatch.setattr("vocdet.workflows.export.CALIBRATION", 3)
+    with pytest.raises(ArgumentError, match="the dataset of the run is missing") as caught:
+        export_run(run, ExportOptions("litert", int8=True))
+    assert "`data=dataset`" in caught.value.hint
+    stems = [f"a{i}" for i in range(6)]
+    boxes = {stem: [("cat", (5, 5, 50, 50))] for stem in stems}
+    data = Source(make_voc(boxes, splits={"train": stems[:4], "val": stems[4:]}))
+    result = export_run(run, ExportOptions("litert", int8=True), data=data)
+    assert result.folder == run / "exports" / "litert-int8"
+    assert [one.shape for one in seen] == [(64, 96, 3)] * 3
+    training = [resize(decode(data.path / "JPEGImages" / f"{stem}.jpg"), (64, 96)) for stem in stems[:4]]
+    assert all(any(np.array_equal(one, other) for other in training) for one in seen)
+    assert result.file.read_bytes() == b"in 8 bits"
+    assert "on mb1-0.25, in 8 bits, that knows" in (result.folder / "README.md").read_text()
+    monkeypatch.setitem(EXPORTERS, "litert", replace(about, quantizer="no_such_package"))
+    with pytest.raises(DependencyError, match="no_such_package is not installed"):
+        export_run(run, ExportOptions("litert", int8=True), data=data)

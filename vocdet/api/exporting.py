@@ -25,12 +25,13 @@ def export(
 
     The model takes one image, uint8, RGB (H, W, 3), of any size: resizing, normalization, decoding, the thresholds of
     the labels and NMS are inside, and boxes are in pixels of the image. `raw` leaves decoding out. `size` is another
-    input size, in pixels. `format` is onnx, openvino, web, litert, executorch, coreml or ncnn; `int8` quantizes
-    OpenVINO's, calibrated on training images. The last four take a prepared image, and a decoder beside them selects
-    the detections; so does an ONNX file with the `target` tensorrt. The targets tensorrt-nms and x-anylabeling have NMS
-    inside. The folder `out`, by default `exports/<format>` in the run, also gets the labels, a model card, and the
-    check: the export and the model detect on the same images, the validation split of the run's dataset
-    or of `data`. `ExportError` for a difference of AP, AP50 or a score beyond `tolerance`; then nothing is written.
+    input size, in pixels. `format` is onnx, openvino, web, litert, executorch, coreml or ncnn; `int8` quantizes an SSD
+    for openvino, litert or executorch, calibrated on training images. The last four formats take a prepared image, and
+    a decoder beside them selects the detections; so does an ONNX file with the `target` tensorrt. The targets
+    tensorrt-nms and x-anylabeling have NMS inside. The folder `out`, by default `exports/<format>` in the run, also
+    gets the labels, a model card, and the check: the export and the model detect on the same images, the validation
+    split of the run's dataset or of `data`. `ExportError` for a difference of AP, AP50 or a score beyond `tolerance`;
+    then nothing is written.
 
     >>> result = vocdet.export(run, "onnx")
     >>> result.file.name

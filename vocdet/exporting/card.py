@@ -38,7 +38,7 @@ def _body(description: Description, file: str, check: Check | None, name: str) -
     values = {
         "name": name,
         "model": _MODELS[description.task],
-        "net": description.net,
+        "net": description.net + ", in 8 bits," * (description.precision == "int8"),
         "count": counted(len(description.labels), "label"),
         "labels": listed(description.labels, most=50),
         "metrics": _metrics(description, check),

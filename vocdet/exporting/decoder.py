@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.errors import ExportError
 from vocdet.inputs.images import Image
 from vocdet.resources import bundled, bundled_text
 from vocdet.runtimes.description import Description
 from vocdet.runtimes.detectors import ExportedPredictor
-from vocdet.runtimes.onnx import session_of
+from vocdet.runtimes.onnx import first_line, session_of
 
 DECODERS = ("decode.py", "decode.hpp", "decode.mjs")  # the same in three languages
 
@@ -32,13 +33,24 @@ def prepared_predictor(network: Network, description: Description) -> ExportedPr
 
     def run(image: Image) -> list[NDArray[Any]]:
         h, w = image.shape[:2]
-        boxes, scores, *labels = map(np.asarray, network(program.prepare(image, width, height)))
+        try:
+            outputs = network(program.prepare(image, width, height))
+        except RuntimeError as error:
+            problem = f"the exported file does not run: {first_line(error)}"
+            raise ExportError(problem, hint="use another format, or no `int8=True`") from error
+        boxes, scores, *labels = map(np.asarray, outputs)
         if not labels:
             return [*program.select(boxes, scores, width=w, height=h, average=description.average)] * 2
         rows = scores[0] > 0
         return [boxes[0][rows] * np.array([w, h, w, h], np.float32), scores[0][rows], labels[0][0][rows]] * 2
 
     return ExportedPredictor(run, description)
+
+
+def prepared_inputs(images: Sequence[Image]) -> Iterator[NDArray[np.float32]]:
+    """Images (H, W, 3) at the input size as the file takes them, (1, 3, H, W): what 8 bits are calibrated on."""
+    prepare = _program("decode.py").prepare
+    return (prepare(image, image.shape[1], image.shape[0]) for image in images)
 
 
 def prepared_onnx(path: Path, description: Description) -> ExportedPredictor:

@@ -33,7 +33,7 @@ class Exporter:
     load: Callable[[Path, Description], ExportedPredictor] | None  # the detector of the file; None: not here
     quantize: Callable[[Graph, Description, Sequence[Image]], Mapping[str, bytes]] | None = None  # in 8 bits
     target: ExportTarget = ""  # which program it is for; "": all, and it takes images of any size
-    not_int8: str = ""  # what 8 bits did when they were measured
+    quantizer: str = ""  # the package that does it
 
     @property
     def file(self) -> str:
@@ -53,16 +53,18 @@ def _load_openvino(path: Path, _: Description) -> ExportedPredictor:
     return load_openvino(path)
 
 
-_LITERT_INT8 = "dynamic ranges took twice the time, and static ones do not run in its XNNPACK"
-_TORCH_INT8 = "its XNNPACK took the same time in 8 bits as in 32"
 _ONNX = Exporter((ONNX,), check_onnx, _onnx, _load_onnx)
 EXPORTERS: dict[str, Exporter] = {
     "onnx": _ONNX,
     "web": Exporter(web.WEB_FILES, web.check_web, web.web_files, _load_onnx),
-    "openvino": Exporter(OPENVINO_FILES, check_openvino, openvino_files, _load_openvino, openvino_files),
-    "litert": Exporter(LITERT_FILES, check_litert, litert_files, load_litert, target="decoder", not_int8=_LITERT_INT8),
+    "openvino": Exporter(
+        OPENVINO_FILES, check_openvino, openvino_files, _load_openvino, openvino_files, quantizer="nncf"
+    ),
+    "litert": Exporter(
+        LITERT_FILES, check_litert, litert_files, load_litert, litert_files, "decoder", "ai_edge_quantizer"
+    ),
     "executorch": Exporter(
-        EXECUTORCH_FILES, check_executorch, executorch_files, load_executorch, target="decoder", not_int8=_TORCH_INT8
+        EXECUTORCH_FILES, check_executorch, executorch_files, load_executorch, executorch_files, "decoder", "torchao"
     ),
     "coreml": Exporter(COREML_FILES, check_coreml, coreml_files, None, target="decoder"),
     "ncnn": Exporter(NCNN_FILES, check_ncnn, ncnn_files, load_ncnn, target="decoder"),

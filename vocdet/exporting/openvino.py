@@ -27,12 +27,6 @@ def check_openvino() -> None:
     need("openvino", "openvino")
 
 
-def check_nncf() -> None:
-    """Raise a `DependencyError` without what quantizes."""
-    check_openvino()
-    need("nncf", "openvino")
-
-
 def openvino_files(graph: Graph, description: Description, images: Sequence[Image] = ()) -> dict[str, bytes]:
     """The files of a graph; with images (H, W, 3) at the input size, in 8 bits that are calibrated on them."""
     import openvino

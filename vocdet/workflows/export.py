@@ -19,7 +19,7 @@ from vocdet.exporting.card import card
 from vocdet.exporting.decoder import decoders
 from vocdet.exporting.formats import EXPORTERS, TARGETS, Exporter
 from vocdet.exporting.graphs import DETECTIONS, Graph, at_size, graph_of, prepared_graph
-from vocdet.exporting.openvino import check_nncf
+from vocdet.exporting.packages import need
 from vocdet.exporting.parity import Check
 from vocdet.files import appearing, check_writable, is_folder
 from vocdet.formats.scan import Progress, Source
@@ -108,7 +108,6 @@ def export_run(
             tolerance = options.tolerance
             if tolerance is None:
                 tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
-                tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
             exported = exporter.load(file, description)
             check = check_export(model, info, exported, known, tolerance=tolerance, progress=progress)
         for name, text in _programs(graph, description).items():
@@ -185,13 +184,13 @@ def _exporter(options: ExportOptions) -> Exporter:
         hint = "leave out `raw=True`: boxes and scores of all anchors are what it writes"
         raise ArgumentError(f"{options.target or name} is not exported raw", hint=hint)
     if options.int8 and exporter.quantize is None:
-        why = f": {exporter.not_int8}" * bool(exporter.not_int8)
+        formats = listed((key for key, one in EXPORTERS.items() if one.quantize), conjunction="or")
         raise ArgumentError(
-            f"{name} is not exported in 8 bits{why}", hint='use `vocdet.export(run, format="openvino")`'
+            f"{options.target or name} is not exported in 8 bits", hint=f'give {formats}: `format="openvino"`'
         )
     exporter.check_installed()
     if options.int8:
-        check_nncf()
+        need(exporter.quantizer, name)
     return exporter
 
 
