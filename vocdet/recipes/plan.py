@@ -28,6 +28,7 @@ TILED_FROM = 0.25  # share of objects under a cell, at the largest input, from w
 TILED_SIDE = 2  # images must be larger than the input by this factor
 TILED_OBJECT = 24  # pixels that a typical object should have in the input
 FEW_EPOCHS, MANY_EPOCHS = 20, 30  # in which a larger input or net is not learned, and in which it is
+FEWEST_EPOCHS = 4  # in which growing images learn no more at a smaller input; docs/tried.md
 ENOUGH_EPOCHS, ENOUGH_SAMPLES = 150, 24_000  # of a detector that starts from a pretrained backbone
 CLASSIFIER_SHARE = 0.15  # of the minutes
 CLASSIFIER_LABELS = 4  # from which a classifier first pays
@@ -211,12 +212,13 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: CommandName, net:
     size = max(affordable, default=base)
     small = shares.get(size, 0.0)
     reason = f"{small:.0%} of objects are smaller than 16 pixels"
+    few = FEWEST_EPOCHS if net.settings["net"] in facts.starts and command == "train-ssd" else FEW_EPOCHS
     smaller = [s for s in shares if SMALLEST_INPUT <= s < size and shares[s] <= small + SMALLER_LOSES]
     if size < wanted:
         reason += f"; {wanted} would have only {_about(epochs(wanted))} in the time"
-    elif smaller and epochs(size) < FEW_EPOCHS:
-        few, size = f"{size} would have only {_about(epochs(size))} in the time", max(smaller)
-        reason = f"{few}, {size} has {_about(epochs(size))}"
+    elif smaller and epochs(size) < few:
+        short, size = f"{size} would have only {_about(epochs(size))} in the time", max(smaller)
+        reason = f"{short}, {size} has {_about(epochs(size))}"
     return _choice(request, "size", size, reason)
 
 

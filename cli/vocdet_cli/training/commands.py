@@ -51,7 +51,7 @@ def train_backbone(
     request, result = outcome
     if launch.is_first():
         _print_confusion(result)
-    print_end(result, _after_backbone(request, options), _resume("backbone", result.run))
+    print_end(result, _after_backbone(request, result.run.parent), _resume("backbone", result.run))
 
 
 @app.command("train-ssd", cls=ResumableCommand)
@@ -92,18 +92,18 @@ def _train_detector(task: str, options: TrainingOptions) -> None:
         request, result = outcome
         if launch.is_first() and (page := result.run / "report-val.html").is_file():
             render.out.print(f"page to look at: [bold]{escape(str(page))}[/]", soft_wrap=True)
-        print_end(result, next_step(request, options), _resume(task, result.run))
+        print_end(result, next_step(request, result.run.parent), _resume(task, result.run))
 
 
 def _resume(task: str, run: Path) -> str:
     return render.command(f"train-{task}", "--resume", str(run))
 
 
-def _after_backbone(request: Request, options: TrainingOptions) -> str:
+def _after_backbone(request: Request, folder: Path) -> str:
     """The command that trains a detector on the backbone."""
     model = request.recipe.recipe.model
     reduced = ["--reduced-tail"] if model.reduced_tail else []
-    runs = render.given(options.runs, "--runs", DEFAULT_RUNS)
+    runs = render.given(folder, "--runs", DEFAULT_RUNS)
     words = ["--net", model.net, *reduced, *runs]
     if request.folder:  # without boxes; which dataset they are from is unknown
         if launch.is_first():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocdet_cli import render
@@ -11,7 +12,6 @@ from vocdet_cli.left_out import show_left_out, skipping
 from vocdet_cli.next_steps import same_dataset
 from vocdet_cli.options import DEFAULT_RUNS
 from vocdet_cli.safe import escape
-from vocdet_cli.training.options import TrainingOptions
 from vocdet_cli.training.resume import Request
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def print_detector_start(event: DetectorStart, request: Request, *, show_weights
     print_recall(event.recall, event.anchor_shapes)
 
 
-def next_step(request: Request, options: TrainingOptions) -> str:
+def next_step(request: Request, runs: Path) -> str:
     """The command that evaluates a detector."""
     from vocdet.data.splits import validation_split
 
@@ -56,7 +56,7 @@ def next_step(request: Request, options: TrainingOptions) -> str:
         *render.given(source.coordinates, "--coordinates", "auto"),
         *render.given(source.crowds, "--crowds", "ignore"),
         *skipping(source.skip_bad),
-        *render.given(options.runs, "--runs", DEFAULT_RUNS),
+        *render.given(runs, "--runs", DEFAULT_RUNS),
     ]
     validation = validation_split(request.recipe.recipe.data.split)
     if validation != "val":
@@ -100,10 +100,11 @@ def print_recall(rows: tuple[AnchorRecall, ...], shapes: int) -> None:
     share = sum(row.recall * row.objects for row in rows) / max(1, objects)
     poor = [row for row in rows if row.recall < FITTING]
     what = f"{shapes} anchor shapes: the best one has" if shapes else "no anchors: the cells of the finest map have"
-    line = f"{what} an IoU of .5 or more with {share:.1%} of {counted(objects, 'object')}"
-    render.out.print(
-        line if poor else f"{line}, and with {FITTING:.0%} or more of every label and size", soft_wrap=True
-    )
+    some = f"{share:.1%} of {counted(objects, 'object')}" if share < 1 else f"all of {counted(objects, 'object')}"
+    line = f"{what} an IoU of .5 or more with {some}"
+    if not poor and share < 1:
+        line += f", and with {FITTING:.0%} or more of every label and size"
+    render.out.print(line, soft_wrap=True)
     if poor:
         table = render.table("labels and sizes with fewer", "label", "size", "objects", "mean IoU", "IoU ≥ .5")
         for row in poor:

@@ -82,13 +82,13 @@ def test_many_labels_are_counted() -> None:
 
 
 def test_anchors_are_listed_where_they_fit_few_objects(capsys: pytest.CaptureFixture[str]) -> None:
-    fitting = AnchorRecall("cat", "large", 30, 0.9, 1.0)
+    fitting = AnchorRecall("cat", "large", 30, 0.9, 0.99)
     print_recall((fitting,), 0)
     whole = capsys.readouterr().out.splitlines()
     print_recall((fitting, AnchorRecall("[red]dog", "small", 10, 0.4, 0.2)), 6)
     rest = capsys.readouterr().out.splitlines()
-    every = "an IoU of .5 or more with 100.0% of 30 objects, and with 95% or more of every label and size"
+    every = "an IoU of .5 or more with 99.0% of 30 objects, and with 95% or more of every label and size"
     assert whole == [f"no anchors: the cells of the finest map have {every}"]
-    assert rest[0] == "6 anchor shapes: the best one has an IoU of .5 or more with 80.0% of 40 objects"
+    assert rest[0] == "6 anchor shapes: the best one has an IoU of .5 or more with 79.2% of 40 objects"
     assert rest[-1].split() == ["[red]dog", "small", "10", "0.40", "20.0%"]
     assert not any("cat" in line for line in rest)
