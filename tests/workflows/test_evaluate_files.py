@@ -108,7 +108,12 @@ def test_detections_of_other_splits_are_counted_apart(root: Path, tmp_path: Path
     assert (done.report.overall.correct, done.outside, done.kind) == (2, 1, "text files of the VOC devkit")
 
 
-def test_a_run_is_no_file_of_detections(tmp_path: Path) -> None:
+def test_a_run_or_an_export_is_no_file_of_detections(tmp_path: Path) -> None:
+    for name in ("onnx/export.json", "onnx/labels.txt", "onnx/model.onnx"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert not is_detections(tmp_path / "onnx")
+    assert not is_detections(tmp_path / "onnx" / "model.onnx")
     (tmp_path / "best.safetensors").touch()
     assert not is_detections(tmp_path)
     assert not is_detections(tmp_path / "best.safetensors")

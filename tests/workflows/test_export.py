@@ -62,7 +62,8 @@ def test_an_export_brings_all_that_its_user_needs(run: Path) -> None:
 
 def test_a_second_export_replaces_the_first_unless_a_user_changed_it(run: Path) -> None:
     folder = export_run(run).folder
-    (folder / "metrics-test.json").write_text("{}")  # of an evaluation
+    for name in ("metrics-test.json", "report-test.html"):  # of an evaluation
+        (folder / name).write_text("{}")
     assert export_run(run).folder == folder
     (folder / "labels.txt").write_text("my own words")
     with pytest.raises(OutputError, match="an export that was changed since"):

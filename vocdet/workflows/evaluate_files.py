@@ -21,6 +21,7 @@ from vocdet.formats.shared.values import snapped
 from vocdet.inference.coco_results import Names
 from vocdet.inference.detection_files import FORMAT_TITLES, read_detections
 from vocdet.outputs import BEST
+from vocdet.workflows.detector import is_exported
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, clean_scan
 
@@ -28,8 +29,10 @@ _CHECKPOINTS = ".safetensors"
 
 
 def is_detections(path: Path) -> bool:
-    """Whether a path is rather a file or folder of detections than a run or a checkpoint."""
-    return path.exists() and path.suffix != _CHECKPOINTS and not any(path.glob(f"*{_CHECKPOINTS}"))
+    """Whether a path is rather a file or folder of detections than a run, a checkpoint or an export."""
+    if not path.exists() or is_exported(path):
+        return False
+    return path.suffix != _CHECKPOINTS and not any(path.glob(f"*{_CHECKPOINTS}"))
 
 
 def evaluate_files(path: Path, source: Source | Loaded, options: EvalOptions = EvalOptions()) -> EvalResult:

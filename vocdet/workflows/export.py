@@ -230,7 +230,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
             yield temporary
         return
     earlier, marker = OutputFiles(folder, KIND), read_marker(folder)
-    ours = (MARKER, "metrics-*.json", "detections-*.json")  # the last two of an evaluation
+    ours = (MARKER, "metrics-*.json", "detections-*.json", "report-*.html", "plots-*")  # all but one of an evaluation
     names = [path.name for path in folder.iterdir() if not any(path.match(name) for name in ours)]
     if marker is None or marker.kind != KIND or not all(earlier.may_write(name) for name in names):
         problem = "holds other files, or an export that was changed since"
