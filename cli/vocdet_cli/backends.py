@@ -17,7 +17,7 @@ def chosen_backend(run: Path, runner: DetectOptions) -> DetectorOptions:
     from vocdet.workflows.detector import DetectorOptions, choose_export
 
     tiles, export = runner.tiles(), choose_export(run, runner.backend, device=runner.device)
-    if export and export.path != run:
+    if export and run not in (export.path, export.path.parent):
         render.note(f"with {export.path}; use --backend torch for the run itself")
     backend = runner.backend if export else "torch"
     return DetectorOptions(runner.device, backend, tiles, runner.score, runner.batch, export)
