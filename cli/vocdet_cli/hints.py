@@ -62,7 +62,7 @@ API_ONLY = frozenset(("channels",))
 
 _CODE = re.compile(r"`([^`]+)`")
 _CALL = re.compile(r"vocdet\.\w+\(")
-_ARGUMENT = re.compile(r"[a-z_]+=[^ =]")
+_ARGUMENT = re.compile(r"[a-z_][a-z_0-9]*=[^ =]")
 
 
 def as_commands(text: str) -> str:

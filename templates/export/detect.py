@@ -70,7 +70,11 @@ def detect_tiled(model: Any, image: Any) -> tuple[Any, Any, Any, list[Any]]:
 
 def read(path: str) -> Any:
     """The image as RGB, upright."""
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error.strerror}")
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if image is None:
         sys.exit(f"{path} is not an image that can be decoded")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

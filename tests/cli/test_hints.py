@@ -33,6 +33,7 @@ COMMAND = re.compile(rf"\bvocdet (?:{'|'.join(map(re.escape, GROUP.commands))})\
         ("`vocdet.repair(dataset)` does it", "vocdet check --fix does it"),
         ("`vocdet.write(dataset, folder, format=\"coco\")`", "vocdet convert --to coco"),
         ('`vocdet.export(run, format="openvino")`', "vocdet export --format openvino"),
+        ("leave out `int8=True`", "leave out --int8"),
         ("`vocdet.remap(dataset, drop=[\"a b\", \"c\"])`", "vocdet remap --drop 'a b' --drop c"),
         ("`vocdet.remap(dataset, rename={\"old\": \"new\"})`", "vocdet remap --rename old=new"),
         ("give `labels=...`, or `labels=path`", "give --labels, or --labels PATH"),

@@ -33,6 +33,21 @@ def test_it_needs_neither_vocdet_nor_torch(kind: str, request: pytest.FixtureReq
     compare(tmp_path, exported[1], lambda image: detector.candidates(image, image.shape[:2]))
 
 
+def test_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    shutil.copy(bundled("export/detect.py"), tmp_path)
+    (tmp_path / "labels.txt").write_text("cat")
+    (tmp_path / "empty.jpg").touch()
+    for name, problem in (
+        ("no.jpg", "no.jpg cannot be read: No such file or directory"),
+        ("empty.jpg", "is not an image"),
+    ):
+        code = f"import detect; detect.read({name!r})"
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert problem in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_it_detects_on_tiles_if_the_model_was_trained_on_tiles(ssd: Exported, tmp_path: Path) -> None:
     for name, text in tile_modules().items():
         (tmp_path / name).write_text(text)

@@ -109,7 +109,7 @@ def test_impossible_options_are_refused_before_anything_is_written(
     with pytest.raises(ArgumentError, match=problem) as caught:
         export_run(run, options)
     if options.int8:
-        assert "give openvino, litert or executorch" in caught.value.hint
+        assert "the format is openvino, litert or executorch" in caught.value.hint
     assert not (run / "exports").exists()
 
 

@@ -119,7 +119,12 @@ def export_run(
         files.write(REPORT, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
         files.save()
     if check is None:
-        remarks = [] if exporter.load else [f"not checked: {options.format} models do not run here"]
+        what = (
+            "classifiers and raw outputs give no detections"
+            if exporter.load
+            else f"{options.format} models do not run here"
+        )
+        remarks = [f"not checked: {what}"]
     return ExportResult(folder, folder / exporter.file, options.format, size, description, check, tuple(remarks))
 
 
@@ -185,9 +190,8 @@ def _exporter(options: ExportOptions) -> Exporter:
         raise ArgumentError(f"{options.target or name} is not exported raw", hint=hint)
     if options.int8 and exporter.quantize is None:
         formats = listed((key for key, one in EXPORTERS.items() if one.quantize), conjunction="or")
-        raise ArgumentError(
-            f"{options.target or name} is not exported in 8 bits", hint=f'give {formats}: `format="openvino"`'
-        )
+        hint = f'use `vocdet.export(run, format="openvino", int8=True)`; the format is {formats}'
+        raise ArgumentError(f"{options.target or name} is not exported in 8 bits", hint=hint)
     exporter.check_installed()
     if options.int8:
         need(exporter.quantizer, name)
