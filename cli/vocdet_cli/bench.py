@@ -112,8 +112,8 @@ def bench(
         _grid(measured.images)
         return
     from vocdet.runs.facts import find_run
+    from vocdet.runtimes.description import is_exported
     from vocdet.workflows.bench import BenchOptions, bench_runs
-    from vocdet.workflows.detector import is_exported
 
     chosen = [name if name.is_file() or is_exported(name) else find_run(name, run.runs) for name in names or ()]
     how = BenchOptions(

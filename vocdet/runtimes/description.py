@@ -12,14 +12,25 @@ import msgspec
 from vocdet.data.levels import Levels
 from vocdet.data.tiles import Tiles
 from vocdet.errors import CheckpointError
+from vocdet.files import is_file
 from vocdet.wording import json_reason
 
+REPORT = "export.json"  # of an export folder
 KEY_PREFIX = "vocdet."
 EXPORT_FORMAT = 1
 
 ExportPrecision = Literal["fp32", "int8"]
 # A program that prepares the image for the file, and may select the detections; decoder: the one beside the file.
 ExportTarget = Literal["", "tensorrt", "tensorrt-nms", "x-anylabeling", "decoder"]
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a path names an exported model: its file, or its folder."""
+    return (
+        is_file(path / REPORT)
+        or path.suffix == ".onnx"
+        or (path.suffix == ".xml" and is_file(path.with_suffix(".bin")))
+    )
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):

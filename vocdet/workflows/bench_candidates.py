@@ -19,11 +19,12 @@ from vocdet.models.folding import fused
 from vocdet.models.rcnn.model import MaskRcnn
 from vocdet.models.ssd.model import SsdLite
 from vocdet.outputs import checkpoint_of
+from vocdet.runtimes.description import is_exported
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.predictor import Predictor
 from vocdet.workflows.bench_memory import TORCHVISION
 from vocdet.workflows.bench_scores import LatestScores, trained_scores
-from vocdet.workflows.detector import RUNTIMES, backend_of, choose_file, exports_of, is_exported
+from vocdet.workflows.detector import RUNTIMES, backend_of, choose_file, exports_of
 
 BenchBackend = Literal["torch", "onnx", "openvino", "all"]
 

@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.errors import ArgumentError, CheckpointError, VocdetError
-from vocdet.files import is_file, is_folder
+from vocdet.files import is_folder
 from vocdet.inference.tiled import TileChoice, TiledPredictor
 from vocdet.outputs import BEST, digest_of
-from vocdet.runtimes.description import ExportedFile
+from vocdet.runtimes.description import REPORT, ExportedFile, is_exported
 from vocdet.runtimes.detectors import ExportedPredictor
 from vocdet.runtimes.onnx import describe_onnx, load_onnx
 from vocdet.runtimes.openvino import load_openvino, read_openvino
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import did_you_mean
 
-REPORT = "export.json"  # of an export folder
 EXPORTS = "exports"  # in a run
 Backend = Literal["auto", "torch", "onnx", "openvino"]
 
@@ -43,15 +42,6 @@ RUNTIMES: dict[str, Runtime] = {  # the fastest first
     "onnx": Runtime("onnxruntime", ".onnx", describe_onnx, load_onnx),
 }
 _BY_SUFFIX: dict[str, Backend] = {RUNTIMES["openvino"].suffix: "openvino", RUNTIMES["onnx"].suffix: "onnx"}
-
-
-def is_exported(path: Path) -> bool:
-    """Whether a path names an exported model: its file, or its folder."""
-    return (
-        is_file(path / REPORT)
-        or path.suffix == ".onnx"
-        or (path.suffix == ".xml" and is_file(path.with_suffix(".bin")))
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,10 @@ from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST, check_output, mark_file
 from vocdet.runs.page_facts import page_facts
 from vocdet.runs.pictures import example_sheet
+from vocdet.runtimes.description import is_exported
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
-from vocdet.workflows.detector import DetectorOptions, is_exported
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.eval_page import write_page
 from vocdet.workflows.load import Loaded, load_dataset

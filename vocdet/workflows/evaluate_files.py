@@ -21,7 +21,7 @@ from vocdet.formats.shared.values import snapped
 from vocdet.inference.coco_results import Names
 from vocdet.inference.detection_files import FORMAT_TITLES, read_detections
 from vocdet.outputs import BEST
-from vocdet.workflows.detector import is_exported
+from vocdet.runtimes.description import is_exported
 from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.load import Loaded, clean_scan
 

@@ -29,9 +29,9 @@ from vocdet.models.ssd.model import SsdSpec
 from vocdet.outputs import MARKER, OutputFiles, checkpoint_of, digest_of, read_marker
 from vocdet.resources import bundled_text
 from vocdet.runs.facts import read_run
-from vocdet.runtimes.description import Description, ExportTarget
+from vocdet.runtimes.description import REPORT, Description, ExportTarget
 from vocdet.wording import did_you_mean, listed
-from vocdet.workflows.detector import EXPORTS, REPORT
+from vocdet.workflows.detector import EXPORTS
 from vocdet.workflows.eval_options import choose
 from vocdet.workflows.export_check import Data, check_export
 from vocdet.workflows.load import load_dataset

@@ -23,8 +23,9 @@ from vocdet.inference.tracking import Tracks, VideoOptions
 from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST
+from vocdet.runtimes.description import is_exported
 from vocdet.wording import reason
-from vocdet.workflows.detector import DetectorOptions, is_exported
+from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
