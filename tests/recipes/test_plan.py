@@ -124,7 +124,7 @@ def test_many_images_in_a_short_time_get_a_smaller_input_unless_it_loses_objects
     many = {"images": 2000}
     assert choice(plan(many), "size").value == "256"
     assert choice(plan(many | {"below_cell": TINY}), "size").value == "320"
-    growing = {"starts": ("mb3-small",)}  # 15 epochs of images that grow are enough, and 3 are not
+    growing = {"starts": ("mb3-small",)}  # 10 epochs of images that grow are enough, and 2 are not
     assert choice(plan(many | growing), "size").value == "320"
     assert choice(plan({"images": 10_000} | growing), "size").value == "256"
 

@@ -10,7 +10,8 @@ import pytest
 from tests.runtimes.test_onnx_file import ABOUT, write
 from vocdet.errors import ArgumentError, CheckpointError
 from vocdet.outputs import BEST, digest_of
-from vocdet.workflows.detector import REPORT, choose_file
+from vocdet.runtimes.description import REPORT
+from vocdet.workflows.detector import choose_file
 
 
 @pytest.fixture

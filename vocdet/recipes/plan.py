@@ -17,7 +17,6 @@ Values = Mapping[str, object]  # settings of a recipe by their names
 REFERENCE = 320  # pixels of the input at which the speed is measured, with mb3-small
 COST = {"mb3-small": 1.0, "mb3-large": 2.5}  # seconds of a step, relative; docs/measurements.md
 NECK_COST = 1.2  # of an SSD with a neck, relative to an SSD-lite; docs/tried.md
-GROWTH = 1.5  # images in the same time if they grow while it trains, relative to images of one size; docs/tried.md
 MASK_COST = 4.0  # of a Mask R-CNN, relative to an SSD-lite on the same net and input
 BASE_SIZE = {"phone": 320, "pi": 320, "cpu": 320, "gpu": 512}  # pixels of the input, unless the objects need more
 LARGEST_SIZE = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
@@ -28,7 +27,7 @@ TILED_FROM = 0.25  # share of objects under a cell, at the largest input, from w
 TILED_SIDE = 2  # images must be larger than the input by this factor
 TILED_OBJECT = 24  # pixels that a typical object should have in the input
 FEW_EPOCHS, MANY_EPOCHS = 20, 30  # in which a larger input or net is not learned, and in which it is
-FEWEST_EPOCHS = 4  # in which growing images learn no more at a smaller input; docs/tried.md
+FEWEST_EPOCHS = 3  # in which images that grow are learned no better at a smaller input; docs/tried.md
 ENOUGH_EPOCHS, ENOUGH_SAMPLES = 150, 24_000  # of a detector that starts from a pretrained backbone
 CLASSIFIER_SHARE = 0.15  # of the minutes
 CLASSIFIER_LABELS = 4  # from which a classifier first pays
@@ -326,7 +325,7 @@ def _length(
 
 def _speed(facts: TrainingFacts, command: CommandName, net: object, size: object) -> float:
     """Images per second in a training, from the one that was measured."""
-    more = MASK_COST if command == "train-maskrcnn" else NECK_COST / GROWTH if net in facts.starts else 1.0
+    more = MASK_COST if command == "train-maskrcnn" else NECK_COST if net in facts.starts else 1.0
     cost = COST.get(str(net), 1.0) * more
     return facts.speed / cost * (REFERENCE / float(str(size))) ** 2
 

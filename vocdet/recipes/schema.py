@@ -23,6 +23,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AnchorChoice = Literal["auto", "fit", "torchvision"]
 Extras = Literal["separable", "plain"]
 LastMap = Literal["conv", "pool"]
+Grow = Literal["auto", "always", "never"]
 Neck = Literal["none", "pan"]
 NeckChoice = Literal["auto", "none", "pan"]
 Cache = Literal["ram", "off"]
@@ -238,9 +239,9 @@ class SsdTrain(DetectorTrain):
         choices=DETECTOR_METRICS,
     )  # fmt: skip
     lr: float = option(4e-3, "highest learning rate", low=1e-8, high=100)
-    grow: bool = option(
-        True, "begin with smaller images, which is faster, and end with those of size; with a neck, and unless "
-        "patience or stop_at_ap may end a training early",
+    grow: Grow = option(
+        "auto", "begin with smaller images, which is faster; auto: where the schedule has less than 10 passes over the "
+        "images; only with a neck, and not with patience or stop_at_ap",
     )  # fmt: skip
     balance: float = option(0.5, "0: all objects have the same weight; 1: all labels, however rare", low=0, high=1)
     min_negatives: int = option(8, "minimum number of background anchors per image in the loss", low=0, high=1000)

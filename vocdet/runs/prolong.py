@@ -40,7 +40,7 @@ def with_new_schedule(unfinished: UnfinishedRun, recipe: R, given: Collection[st
             hint = f"it counts from the start of the run: `{name}={2 * total}`"
             raise RunError(problem, place=unfinished.run, hint=hint)
     progress = msgspec.structs.replace(
-        before, finished=False, ended="", since_best=0, earlier_epochs=done, earlier_steps=before.steps,
+        before, finished=False, ended="", grows=False, since_best=0, earlier_epochs=done, earlier_steps=before.steps,
         earlier_seconds=before.elapsed,
     )  # fmt: skip
     record = _with_schedule(unfinished.record, asdict(recipe)["train"])

@@ -38,7 +38,7 @@ from vocdet.runs.keeping import TrainingSummary, Verdict
 from vocdet.runs.resume import UnfinishedRun
 from vocdet.runs.setup import RunOptions
 from vocdet.training.distributed import Group
-from vocdet.training.growth import final_size
+from vocdet.training.growth import growth_of
 from vocdet.training.learner import Learner
 from vocdet.training.loop import Epoch, Limits, Progress, Step, TrainingPlan, Validation, fit
 from vocdet.training.losses import Task
@@ -179,6 +179,8 @@ class TrainingRun:
         with loader, self._open_journal(loader, samples, validator, facts):
             try:
                 for event in events:
+                    if event.at.grows and not self._at.grows and self._plan.growth:
+                        self.journal.notes.append(self._plan.growth.note())
                     self._at = event.at
                     if isinstance(event, Epoch):
                         self._end_epoch(event, validator)
@@ -338,7 +340,7 @@ def _machine_changes(record: Record, group: Group) -> list[str]:
 def _plan(recipe: Recipe, model: nn.Module) -> TrainingPlan:
     train = recipe.train
     schedule = make_schedule(train.schedule, steps=train.steps)
-    return TrainingPlan(_limits(recipe), schedule, train.warm, train.accumulate, final_size(recipe, model))
+    return TrainingPlan(_limits(recipe), schedule, train.warm, train.accumulate, growth_of(recipe, model))
 
 
 def _limits(recipe: Recipe) -> Limits:

@@ -6,6 +6,9 @@ has the size of the input, so that the network ends fitted to it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import inf
+
 from torch import nn
 
 from vocdet.models.ssd.model import SsdLite
@@ -14,37 +17,44 @@ from vocdet.recipes.schema import Recipe, SsdRecipe
 STAGES = ((0.3, 0.6), (0.6, 0.8), (1.0, 1.0))  # up to this share of the run: this share of the side
 MULTIPLE = 32  # pixels of a side
 SMALLEST = 160  # pixels of a side that is not grown to
+FEW_PASSES = 10.0  # over the images: where more fit into the schedule, growth costs precision; docs/tried.md
 
 
-def grown_size(size: tuple[int, int], progress: float) -> tuple[int, int]:
-    """The (height, width) of the images at a share of a run that ends with those of `size`."""
-    share = next((share for until, share in STAGES if progress < until), 1.0)
-    height, width = (min(side, max(SMALLEST, round(side * share / MULTIPLE) * MULTIPLE)) for side in size)
-    return height, width
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Where images grow to, and in which schedules."""
+
+    size: tuple[int, int]  # (height, width)
+    below: float  # epochs of a schedule
+
+    def size_at(self, progress: float) -> tuple[int, int]:
+        """The (height, width) of the images at a share of a run."""
+        share = next((share for until, share in STAGES if progress < until), 1.0)
+        height, width = (min(side, max(SMALLEST, round(side * share / MULTIPLE) * MULTIPLE)) for side in self.size)
+        return height, width
+
+    def work(self, progress: float) -> float:
+        """The cost of a run up to a share of its images, as a share of the whole: that of the sum of their areas."""
+        parts, begin = [], 0.0
+        for until, _ in STAGES:
+            height, width = self.size_at(begin)
+            parts.append((max(0.0, min(progress, until) - begin) * height * width, (until - begin) * height * width))
+            begin = until
+        done, whole = map(sum, zip(*parts, strict=True))
+        return done / whole
+
+    def note(self) -> str:
+        """What a training says when its images begin to grow."""
+        begins = (0.0, *(until for until, _ in STAGES))
+        sides = " to ".join(dict.fromkeys(f"{self.size_at(begin)[1]}" for begin in begins))
+        return f'few passes over the images: they grow from {sides} pixels, which is faster; `grow="never"`: one size'
 
 
-def work(size: tuple[int, int], progress: float) -> float:
-    """The cost of a run up to a share of its images, relative to a whole one without growth: the sum of their areas."""
-    total, begin = 0.0, 0.0
-    for until, _ in STAGES:
-        height, width = grown_size(size, begin)
-        total += max(0.0, min(progress, until) - begin) * height * width / (size[0] * size[1])
-        begin = until
-    return total
-
-
-def final_size(recipe: Recipe, model: nn.Module) -> tuple[int, int] | None:
-    """The (height, width) that the images of a training grow to; None if all have their size from the start."""
-    if not (isinstance(recipe, SsdRecipe) and isinstance(model, SsdLite) and recipe.train.grow):
+def growth_of(recipe: Recipe, model: nn.Module) -> Growth | None:
+    """The growth of the images of a training; None if all have their size from the start."""
+    if not isinstance(recipe, SsdRecipe) or not isinstance(model, SsdLite):
         return None
-    may_end_early = recipe.train.patience or recipe.train.stop_at_ap
-    size = model.spec.size
-    return None if may_end_early or model.spec.neck == "none" or grown_size(size, 0.0) == size else size
-
-
-def growth_notes(size: tuple[int, int] | None) -> tuple[str, ...]:
-    """What a training says about images that grow to this (height, width)."""
-    if size is None:
-        return ()
-    sides = " to ".join(dict.fromkeys(f"{grown_size(size, begin)[1]}" for begin in (0.0, *(one for one, _ in STAGES))))
-    return (f"images grow from {sides} pixels while it trains, which is faster; `grow=False`: all have their size",)
+    train, size = recipe.train, model.spec.size
+    growth = Growth(size, inf if train.grow == "always" else FEW_PASSES / (recipe.data.repeat or 1))
+    fixed = train.grow == "never" or train.patience or train.stop_at_ap  # what may end early may never be large
+    return None if fixed or model.spec.neck == "none" or growth.size_at(0.0) == size else growth

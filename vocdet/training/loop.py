@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import msgspec
 from torch import nn
 
 from vocdet.inputs.batches import Batch
-from vocdet.training.growth import grown_size, work
+from vocdet.training.growth import Growth
 from vocdet.training.learner import Learner
 from vocdet.training.optim import RateSchedule
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 Ended = Literal["", "epochs", "steps", "time", "target", "patience"]
 ENDED: tuple[Ended, ...] = get_args(Ended)
 
+TIMED_STEPS = 20  # after which the speed of a run is known
 VALIDATION_SHARE = 0.12  # of the time so far, at most, when training within a time budget
 
 
@@ -41,6 +43,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     since_best: int = 0  # epochs
     finished: bool = False
     ended: Ended = ""  # why
+    grows: bool = False  # whether the images grow: few passes over them fit into the schedule
     earlier_epochs: int = 0  # before the current schedule, if a finished training continues with a new one
     earlier_steps: int = 0
     earlier_seconds: float = 0.0
@@ -101,11 +104,7 @@ class TrainingPlan:
     schedule: RateSchedule
     warm: int  # steps of warm-up
     accumulate: int = 1  # batches of a step
-    grow: tuple[int, int] | None = None  # the (height, width) that smaller images grow to; None: all have their size
-
-    def work(self, progress: float) -> float:
-        """The cost of a run up to a share of its images, relative to that of the whole run."""
-        return work(self.grow, progress) / work(self.grow, 1.0) if self.grow else progress
+    growth: Growth | None = None  # None: all images have their size
 
 
 def fit(
@@ -129,14 +128,15 @@ def fit(
     """
     at = start or Progress()
     clock = _Clock(plan, samples, at)
-    share, warm_share, _ = learner.group.from_first(clock.reading(at, plan.warm))
+    share, warm_share, *_ = learner.group.from_first(clock.reading(at, plan.warm))
     while not at.finished:
         for batches in _grouped(load(at.epoch, at.batches), plan.accumulate):
-            if plan.grow:
-                batches = [batch.resized(grown_size(plan.grow, share)) for batch in batches]
+            if plan.growth and at.grows:
+                batches = [batch.resized(plan.growth.size_at(share)) for batch in batches]
             losses, images = learner.step(batches, plan.schedule(share, warm_share), at.steps)
             at = _after_step(at, losses, len(batches), images, clock.elapsed(), learner.rate)
-            share, warm_share, over = learner.group.from_first(clock.reading(at, plan.warm))
+            share, warm_share, over, grows = learner.group.from_first(clock.reading(at, plan.warm))
+            at = msgspec.structs.replace(at, grows=bool(grows))
             yield Step(at.epoch, losses, at.seen, samples, clock.speed(at), share, clock.left(share, at), at)
             if learner.group.any(stop()):
                 return
@@ -203,7 +203,7 @@ class _Clock:
     """Progress and speed of a run."""
 
     def __init__(self, plan: TrainingPlan, samples: int, start: Progress) -> None:
-        self._limits, self._work = plan.limits, plan.work
+        self._limits, self._growth = plan.limits, plan.growth
         self._samples = samples
         self._start = time.perf_counter() - start.elapsed
 
@@ -211,8 +211,8 @@ class _Clock:
         return time.perf_counter() - self._start
 
     def reading(self, at: Progress, warm: int) -> list[float]:
-        """Progress of the run, the share of it that is warm-up, and whether its time or its steps are used up."""
-        return [self.progress(at), self.warm(at, warm), float(bool(self.ended(at)))]
+        """Progress of the run, its share of warm-up, whether time or steps are used up, and whether images grow."""
+        return [self.progress(at), self.warm(at, warm), float(bool(self.ended(at))), float(self.grows(at))]
 
     def speed(self, at: Progress) -> float:
         return at.learned / max(1e-9, self.elapsed() - at.paused)
@@ -230,20 +230,30 @@ class _Clock:
         """The share of the run that is warm-up: `steps` steps, at most a tenth of the run."""
         if not steps:
             return 0.0
-        total = 20.0 * steps  # before anything is known
+        total = self._steps(at) if at.steps or self._limits.steps else 20.0 * steps  # before anything is known
+        return min(0.1, steps / max(1.0, total))
+
+    def _steps(self, at: Progress) -> float:
+        """The steps of the schedule, as far as they are known."""
+        total = math.inf
         if at.steps:
             batch = at.learned / at.steps
             if self._limits.seconds is None:
                 total = (self._limits.epochs - at.earlier_epochs) * self._samples / batch
             else:
                 total = self.speed(at) * self._limits.seconds / batch
-        if self._limits.steps:
-            steps_of_schedule = self._limits.steps - at.earlier_steps
-            total = min(total, steps_of_schedule) if at.steps else steps_of_schedule
-        return min(0.1, steps / max(1.0, total))
+        return min(total, self._limits.steps - at.earlier_steps) if self._limits.steps else total
+
+    def grows(self, at: Progress) -> bool:
+        """Whether the images of this schedule grow, which its first steps decide."""
+        first = 1 if self._limits.seconds is None else TIMED_STEPS
+        if self._growth is None or at.grows or at.steps - at.earlier_steps != first:
+            return at.grows
+        return self._steps(at) * at.learned / at.steps / self._samples < self._growth.below
 
     def left(self, progress: float, at: Progress) -> float:
-        done = progress if self._limits.seconds else self._work(progress)
+        grows = at.grows and self._growth is not None and self._limits.seconds is None
+        done = self._growth.work(progress) if grows and self._growth else progress
         return (self.elapsed() - at.earlier_seconds) * (1 - done) / max(done, 1e-9)
 
     def ended(self, at: Progress) -> Ended:

@@ -38,7 +38,6 @@ from vocdet.runs.ssd import SSD
 from vocdet.runs.training_run import Note, TrainingRun
 from vocdet.runs.validation import DetectorValidator
 from vocdet.training.distributed import synchronized
-from vocdet.training.growth import final_size, growth_notes
 from vocdet.training.loop import Epoch, Step
 from vocdet.wording import counted
 from vocdet.workflows.load import Loaded, load_dataset
@@ -140,7 +139,6 @@ def training_events(
     if tiles and not unfinished:
         info = msgspec.structs.replace(info, dataset=train.fingerprint())
         notes += (_tiles_note(tiles, len(shown), len(train)),)
-    notes += growth_notes(final_size(recipe, model))
     validator = DetectorValidator(family, recipe, info, task, train, val, group)
     shapes, recall = family.anchor_recall(model, objects)
     fitted = initial.own_anchors and recipe.model.anchors in ("auto", "fit")
