@@ -52,12 +52,14 @@ bench: $(INSTALLED) ## time training, detection, samples and datasets beside oth
 # LiteRT's converter and others pin packages: each has an environment of its own.
 exports: $(INSTALLED) ## export every net in every format, run the files, and print how they compare
 	$(BIN)/python examples/export_table.py --results build/exports.jsonl --formats onnx openvino tensorrt tensorrt-nms x-anylabeling
-	for format in executorch coreml ncnn litert; do \
-	  test -x build/$$format/bin/pip || $(PYTHON) -m venv build/$$format; \
+	failed=; for format in executorch coreml ncnn litert; do \
+	  { test -x build/$$format/bin/pip || $(PYTHON) -m venv build/$$format; } && \
 	  build/$$format/bin/python -m pip install --disable-pip-version-check --no-input -q -e ".[$$format]" && \
-	  build/$$format/bin/python examples/export_table.py --results build/exports.jsonl --formats $$format; \
-	done
-	$(BIN)/python examples/export_table.py --results build/exports.jsonl --print
+	  build/$$format/bin/python examples/export_table.py --results build/exports.jsonl --formats $$format || \
+	  failed="$$failed $$format"; \
+	done; \
+	$(BIN)/python examples/export_table.py --results build/exports.jsonl --print; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 clean: ## remove the environment, the demo and every cache; runs/ stays
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

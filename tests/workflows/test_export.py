@@ -15,7 +15,7 @@ from torch import nn
 
 from tests.exporting.conftest import LABELS, NET, lively
 from tests.exporting.conftest import ssd as ssd
-from vocdet.errors import ArgumentError, DependencyError, ExportError, OutputError
+from vocdet.errors import ArgumentError, CheckpointError, DependencyError, ExportError, OutputError
 from vocdet.exporting.formats import EXPORTERS
 from vocdet.exporting.graphs import Graph
 from vocdet.formats.scan import Source
@@ -69,6 +69,13 @@ def test_a_second_export_replaces_the_first_unless_a_user_changed_it(run: Path) 
     with pytest.raises(OutputError, match="an export that was changed since"):
         export_run(run)
     assert (folder / "labels.txt").read_text() == "my own words"
+
+
+def test_an_export_is_not_exported_again(run: Path) -> None:
+    folder = export_run(run).folder
+    for path in (folder, folder / "model.onnx"):
+        with pytest.raises(CheckpointError, match="is an export already"):
+            export_run(path)
 
 
 def test_an_export_that_differs_from_its_model_never_appears(run: Path) -> None:

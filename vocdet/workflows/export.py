@@ -29,7 +29,7 @@ from vocdet.models.ssd.model import SsdSpec
 from vocdet.outputs import MARKER, OutputFiles, checkpoint_of, digest_of, read_marker
 from vocdet.resources import bundled_text
 from vocdet.runs.facts import read_run
-from vocdet.runtimes.description import REPORT, Description, ExportTarget
+from vocdet.runtimes.description import REPORT, Description, ExportTarget, is_exported
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows.detector import EXPORTS
 from vocdet.workflows.eval_options import choose
@@ -87,6 +87,8 @@ def export_run(
     tiny, gray, with an EXIF orientation. A difference beyond `options.tolerance` is an `ExportError`.
     """
     exporter = _exporter(options)
+    if is_exported(run):
+        raise CheckpointError("is an export already", place=run, hint="export the run that it was made from")
     path = checkpoint_of(run)
     model, info = load_checkpoint(path)
     if options.size is not None:
