@@ -95,6 +95,8 @@ def show(result: ExportResult) -> None:
     """Print how an export compares with its model."""
     for remark in result.remarks:
         render.warning(remark)
+    if result.apart is not None:
+        render.out.print(f"compared on 5 made images: the largest difference of an output is {result.apart:.2g}")
     if result.check:
         render.show(_table(result.check))
         if result.description.precision == "int8" and result.check.by_label:

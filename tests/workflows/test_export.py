@@ -10,17 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from numpy.typing import NDArray
 from torch import nn
 
 from tests.exporting.conftest import LABELS, NET, lively
 from tests.exporting.conftest import ssd as ssd
 from vocdet.errors import ArgumentError, CheckpointError, DependencyError, ExportError, OutputError
 from vocdet.exporting.formats import EXPORTERS
-from vocdet.exporting.graphs import Graph
+from vocdet.exporting.graphs import Graph, graph_of
 from vocdet.formats.scan import Source
 from vocdet.inputs.images import Image, decode, resize
+from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
+from vocdet.models.classifier import ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
 from vocdet.runtimes.description import Description
@@ -149,3 +153,27 @@ def test_8_bits_are_calibrated_on_training_images_at_the_size_of_the_input(
     monkeypatch.setitem(EXPORTERS, "litert", replace(about, quantizer="no_such_package"))
     with pytest.raises(DependencyError, match="no_such_package is not installed"):
         export_run(run, ExportOptions("litert", int8=True), data=data)
+
+
+def test_a_classifier_is_compared_by_its_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = ClassifierSpec(NET, LABELS, size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    model, about = build(spec).eval(), CheckpointInfo(vocdet="0", model=spec)
+    save_checkpoint(tmp_path / "run" / "best.safetensors", model, about)
+    graph = graph_of(model, about).module
+
+    def other(by: float) -> None:
+        def run(image: Image) -> list[NDArray[np.float32]]:
+            return [graph(torch.from_numpy(image))[0].numpy() + np.float32(by)]
+
+        made = replace(EXPORTERS["onnx"], write=lambda *_: {"model.onnx": b""}, runner=lambda *_: run)
+        monkeypatch.setitem(EXPORTERS, "onnx", made)
+
+    other(0.02)
+    with pytest.raises(ExportError, match=r"an output by 0\.02"):
+        export_run(tmp_path / "run")
+    assert not (tmp_path / "run" / "exports" / "onnx").exists()
+    other(0.002)
+    result = export_run(tmp_path / "run")
+    assert result.apart == pytest.approx(0.002, rel=1e-3)
+    assert (result.check, result.remarks) == (None, ())
+    assert json.loads((result.folder / "export.json").read_text())["apart"] == result.apart

@@ -18,9 +18,9 @@ from vocdet.exporting.openvino import OPENVINO_FILES, check_openvino, openvino_f
 from vocdet.exporting.targets import LABELING, ONNX, labeling_files, tensorrt_files
 from vocdet.inputs.images import Image
 from vocdet.runtimes.description import Description, ExportTarget
-from vocdet.runtimes.detectors import ExportedPredictor
-from vocdet.runtimes.onnx import load_onnx
-from vocdet.runtimes.openvino import load_openvino
+from vocdet.runtimes.detectors import ExportedPredictor, Run
+from vocdet.runtimes.onnx import load_onnx, session_of
+from vocdet.runtimes.openvino import compiled, load_openvino
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Exporter:
     quantize: Callable[[Graph, Description, Sequence[Image]], Mapping[str, bytes]] | None = None  # in 8 bits
     target: ExportTarget = ""  # which program it is for; "": all, and it takes images of any size
     quantizer: str = ""  # the package that does it
+    runner: Callable[[Path, Description], Run] | None = None  # runs a file that gives no detections
 
     @property
     def file(self) -> str:
@@ -49,17 +50,20 @@ def _load_onnx(path: Path, _: Description) -> ExportedPredictor:
     return load_onnx(path)
 
 
+def _run_onnx(path: Path, _: Description) -> Run:
+    return session_of(path.read_bytes(), path)
+
+
 def _load_openvino(path: Path, _: Description) -> ExportedPredictor:
     return load_openvino(path)
 
 
-_ONNX = Exporter((ONNX,), check_onnx, _onnx, _load_onnx)
+_ONNX = Exporter((ONNX,), check_onnx, _onnx, _load_onnx, runner=_run_onnx)
+_OPENVINO = Exporter(OPENVINO_FILES, check_openvino, openvino_files, _load_openvino, openvino_files)
 EXPORTERS: dict[str, Exporter] = {
     "onnx": _ONNX,
     "web": Exporter(web.WEB_FILES, web.check_web, web.web_files, _load_onnx),
-    "openvino": Exporter(
-        OPENVINO_FILES, check_openvino, openvino_files, _load_openvino, openvino_files, quantizer="nncf"
-    ),
+    "openvino": replace(_OPENVINO, quantizer="nncf", runner=compiled),
     "litert": Exporter(
         LITERT_FILES, check_litert, litert_files, load_litert, litert_files, "decoder", "ai_edge_quantizer"
     ),

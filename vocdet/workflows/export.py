@@ -33,7 +33,7 @@ from vocdet.runtimes.description import REPORT, Description, ExportTarget, is_ex
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows.detector import EXPORTS
 from vocdet.workflows.eval_options import choose
-from vocdet.workflows.export_check import Data, check_export
+from vocdet.workflows.export_check import Data, check_export, check_outputs
 from vocdet.workflows.load import load_dataset
 
 KIND = "export"  # of the marker
@@ -65,6 +65,7 @@ class ExportResult:
     bytes: int  # of the model
     description: Description
     check: Check | None  # None: a classifier, or raw, which gives no detections
+    apart: float | None  # of these, the largest difference of an output; None: they do not run here
     remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -84,7 +85,8 @@ def export_run(
     The folder appears when the check has passed; by default it is `exports/<format>` in the run, and an earlier export
     there is replaced unless a file of it was changed. The check compares with the model on the validation images of the
     run's dataset, or of `data`, from the encoded files through the public predictor, and on made images: tall, wide,
-    tiny, gray, with an EXIF orientation. A difference beyond `options.tolerance` is an `ExportError`.
+    tiny, gray, with an EXIF orientation; of what gives no detections, the outputs on these alone. A difference beyond
+    `options.tolerance` is an `ExportError`.
     """
     exporter = _exporter(options)
     if is_exported(run):
@@ -105,11 +107,14 @@ def export_run(
         for name, content in _contents(exporter, graph, description, known).items():
             files.write(name, content)
         file = temporary / exporter.file
-        check = None
-        if info.task != "backbone" and not options.raw and exporter.load:
-            tolerance = options.tolerance
-            if tolerance is None:
-                tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
+        check = apart = None
+        tolerance = options.tolerance
+        if tolerance is None:
+            tolerance = TOLERANCE_INT8 if options.int8 else SCORE_TOLERANCE
+        if info.task == "backbone" or options.raw:
+            if exporter.runner:
+                apart = check_outputs(graph, exporter.runner(file, description), tolerance=tolerance)
+        elif exporter.load:
             exported = exporter.load(file, description)
             check = check_export(model, info, exported, known, tolerance=tolerance, progress=progress)
         for name, text in _programs(graph, description).items():
@@ -117,17 +122,18 @@ def export_run(
         size = sum((temporary / name).stat().st_size for name in exporter.files)
         files.write("labels.txt", "".join(f"{label}\n" for label in info.labels).encode())
         files.write("README.md", card(description, exporter.file, check, name=path.parent.absolute().name).encode())
-        report = {"file": exporter.file, "bytes": size, "description": description, "check": check and asdict(check)}
+        report = {
+            "file": exporter.file,
+            "bytes": size,
+            "description": description,
+            "check": check and asdict(check),
+            "apart": apart,
+        }
         files.write(REPORT, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
         files.save()
     if check is None:
-        what = (
-            "classifiers and raw outputs give no detections"
-            if exporter.load
-            else f"{options.format} models do not run here"
-        )
-        remarks = [f"not checked: {what}"]
-    return ExportResult(folder, folder / exporter.file, options.format, size, description, check, tuple(remarks))
+        remarks = [f"not checked: {options.format} models do not run here"] if apart is None else []
+    return ExportResult(folder, folder / exporter.file, options.format, size, description, check, apart, tuple(remarks))
 
 
 def _programs(graph: Graph, description: Description) -> dict[str, str]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import ExportError
 from vocdet.evaluation.report import EvalReport, evaluate
+from vocdet.exporting.graphs import Graph
 from vocdet.exporting.parity import Check, Scores, difference, unusual_images
 from vocdet.formats.scan import Progress
 from vocdet.inference.bench import latencies, noise
@@ -23,7 +25,7 @@ from vocdet.inputs.images import Image, decode_image
 from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.models.checkpoint import CheckpointInfo
 from vocdet.models.folding import fused
-from vocdet.runtimes.detectors import ExportedPredictor
+from vocdet.runtimes.detectors import ExportedPredictor, Run
 from vocdet.runtimes.predictor import Predictor
 from vocdet.workflows.evaluate import relabeled_for
 from vocdet.workflows.load import Loaded
@@ -108,6 +110,22 @@ def check_export(
     )
     _judge(check, scores=info.task == "ssd" and exported.description.precision == "fp32")
     return check
+
+
+def check_outputs(graph: Graph, run: Run, *, tolerance: float) -> float:
+    """The largest difference of an output between a graph and its file on made images, for one without detections.
+
+    A difference beyond the tolerance is an `ExportError`.
+    """
+    apart = 0.0
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        for _, image in unusual_images(noise((480, 640)), Path(folder)):
+            for mine, theirs in zip(graph.module(torch.from_numpy(image)), run(image), strict=True):
+                apart = max(apart, float(np.abs(mine.numpy() - theirs).max()))
+    if apart > tolerance:
+        problem = f"the exported model differs by more than {tolerance:g}: an output by {apart:.3g}"
+        raise ExportError(problem, hint=f"accept it with `tolerance={apart:.2g}`")
+    return apart
 
 
 def _detect(predictors: Sequence[Predictor], image: Image, found: list[list[Detections]]) -> None:
