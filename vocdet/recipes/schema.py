@@ -240,7 +240,7 @@ class SsdTrain(DetectorTrain):
     )  # fmt: skip
     lr: float = option(4e-3, "highest learning rate", low=1e-8, high=100)
     grow: Grow = option(
-        "auto", "begin with smaller images, which is faster; auto: where the schedule has less than 10 passes over the "
+        "auto", "begin with smaller images, which is faster; auto: where the schedule has less than 6 passes over the "
         "images; only with a neck, and not with patience or stop_at_ap",
     )  # fmt: skip
     balance: float = option(0.5, "0: all objects have the same weight; 1: all labels, however rare", low=0, high=1)

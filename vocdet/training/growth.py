@@ -17,7 +17,7 @@ from vocdet.recipes.schema import Recipe, SsdRecipe
 STAGES = ((0.3, 0.6), (0.6, 0.8), (1.0, 1.0))  # up to this share of the run: this share of the side
 MULTIPLE = 32  # pixels of a side
 SMALLEST = 160  # pixels of a side that is not grown to
-FEW_PASSES = 10.0  # over the images: where more fit into the schedule, growth costs precision; docs/tried.md
+FEW_PASSES = 6.0  # over the images: where more fit into the schedule, growth costs precision; docs/tried.md
 
 
 @dataclass(frozen=True, slots=True)
