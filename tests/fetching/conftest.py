@@ -36,6 +36,7 @@ class Site:
         self.faults: list[Fault] = []  # of the next requests, one each
         self.always: dict[str, Fault] = {}  # of every request of a file
         self.requests: list[tuple[str, Mapping[str, str]]] = []
+        self.arrived = threading.Event()  # after the first request: on a busy machine, a client may give up before it
         self.url = ""
 
     def fail(self, **how: Any) -> None:
@@ -61,6 +62,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site = self.site
         site.requests.append((self.path, dict(self.headers)))
+        site.arrived.set()
         name = self.path.lstrip("/")
         fault = site.always.get(name) or (site.faults.pop(0) if site.faults else Fault())
         if fault.hang:

@@ -90,6 +90,7 @@ def test_a_server_that_hangs_is_given_up_after_one_attempt(hub: Path, weights: P
     site.always_fail("net.pth", hang=1.0)
     with pytest.raises(ServerUnavailableError, match=r"no answer: timed out$"):
         download_weights(weights, Downloads(retries=Retries(tries=1, timeout=0.05)))
+    assert site.arrived.wait(10)
     assert len(site.requests) == 1
     assert left_in(hub) == []
 
