@@ -249,11 +249,12 @@ class _Clock:
         first = 1 if self._limits.seconds is None else TIMED_STEPS
         if self._growth is None or at.grows or at.steps - at.earlier_steps != first:
             return at.grows
-        return self._steps(at) * at.learned / at.steps / self._samples < self._growth.below
+        passes = self._steps(at) * at.learned / at.steps / self._samples
+        return round(passes, 6) < self._growth.below
 
     def left(self, progress: float, at: Progress) -> float:
-        grows = at.grows and self._growth is not None and self._limits.seconds is None
-        done = self._growth.work(progress) if grows and self._growth else progress
+        growing = self._growth if at.grows and self._limits.seconds is None else None
+        done = growing.work(progress) if growing else progress
         return (self.elapsed() - at.earlier_seconds) * (1 - done) / max(done, 1e-9)
 
     def ended(self, at: Progress) -> Ended:
