@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 def chosen_backend(run: Path, runner: DetectOptions) -> DetectorOptions:
     """How the detector of a run is opened; an exported file that stands in for it is named."""
+    from vocdet.runtimes.description import is_exported
     from vocdet.workflows.detector import DetectorOptions, choose_export
 
     tiles, export = runner.tiles(), choose_export(run, runner.backend, device=runner.device)
-    if export and run not in (export.path, export.path.parent):
+    if export and not is_exported(run):
         render.note(f"with {export.path}; use --backend torch for the run itself")
     backend = runner.backend if export else "torch"
     return DetectorOptions(runner.device, backend, tiles, runner.score, runner.batch, export)

@@ -7,7 +7,7 @@ has the size of the input, so that the network ends fitted to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 
 from torch import nn
 
@@ -35,13 +35,15 @@ class Growth:
 
     def work(self, progress: float) -> float:
         """The cost of a run up to a share of its images, as a share of the whole: that of the sum of their areas."""
-        parts, begin = [], 0.0
+        return self._area(progress) / self._area(1.0)
+
+    def _area(self, progress: float) -> float:
+        """The sum of the areas of all images up to a share of a run, relative to their number."""
+        total = begin = 0.0
         for until, _ in STAGES:
-            height, width = self.size_at(begin)
-            parts.append((max(0.0, min(progress, until) - begin) * height * width, (until - begin) * height * width))
+            total += max(0.0, min(progress, until) - begin) * prod(self.size_at(begin))
             begin = until
-        done, whole = map(sum, zip(*parts, strict=True))
-        return done / whole
+        return total
 
     def note(self) -> str:
         """What a training says when its images begin to grow."""

@@ -234,7 +234,7 @@ class _Clock:
         return min(0.1, steps / max(1.0, total))
 
     def _steps(self, at: Progress) -> float:
-        """The steps of the schedule, as far as they are known."""
+        """The number of steps in the schedule: an estimate within a time budget, infinite if nothing limits it yet."""
         total = math.inf
         if at.steps:
             batch = at.learned / at.steps

@@ -123,8 +123,7 @@ def check_outputs(graph: Graph, run: Run, *, tolerance: float) -> float:
             for mine, theirs in zip(graph.module(torch.from_numpy(image)), run(image), strict=True):
                 apart = max(apart, float(np.abs(mine.numpy() - theirs).max()))
     if apart > tolerance:
-        problem = f"the exported model differs by more than {tolerance:g}: an output by {apart:.3g}"
-        raise ExportError(problem, hint=f"accept it with `tolerance={apart:.2g}`")
+        raise _beyond(tolerance, f"an output by {apart:.3g}", apart)
     return apart
 
 
@@ -143,6 +142,10 @@ def _judge(check: Check, *, scores: bool) -> None:
     if apart > check.tolerance:
         beyond.append(f"a score by {apart:.3f}")
     if beyond:
-        hint = f"accept it with `tolerance={max([*map(abs, check.change.values()), apart]):.2g}`"
-        problem = f"the exported model differs by more than {check.tolerance:g}: {', '.join(beyond)}"
-        raise ExportError(problem, hint=hint)
+        raise _beyond(check.tolerance, ", ".join(beyond), max([*map(abs, check.change.values()), apart]))
+
+
+def _beyond(tolerance: float, what: str, largest: float) -> ExportError:
+    """The error for an export that differs by more than the tolerance."""
+    problem = f"the exported model differs by more than {tolerance:g}: {what}"
+    return ExportError(problem, hint=f"accept it with `tolerance={largest:.2g}`")
