@@ -21,6 +21,7 @@ from vocdet.files import check_writable, first_link, hasher, is_file, replacing,
 
 MARKER = ".vocdet.json"
 BEST = "best.safetensors"  # the checkpoint of a run
+LAST = "last.safetensors"  # the newest averaged weights of a run
 FILES_KIND = "files"  # the kind of a folder that is no output itself: only the files in its marker are
 
 _LARGEST = 100_000_000  # bytes of a marker

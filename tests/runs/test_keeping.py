@@ -86,8 +86,19 @@ def test_without_validation_there_is_nothing_to_trust() -> None:
     )
 
 
-def test_an_interrupted_training_has_no_remarks() -> None:
-    assert TrainingSummary(3, 7, interrupted=True).remarks() == ()
+@pytest.mark.parametrize(
+    ("images", "end"), [(40, "weights"), (2, "; 2 validation samples cannot tell which is better")]
+)
+def test_an_interrupted_training_says_which_file_has_what(images: int, end: str) -> None:
+    stopped = TrainingSummary(3, 7, interrupted=True, chosen_by="ap50", validated=images)
+    (remark,) = stopped.remarks()
+    assert remark.startswith("best.safetensors has epoch 3, with the best ap50 so far, last.safetensors the newest")
+    assert remark.endswith(end)
+
+
+@pytest.mark.parametrize("best", [0, 7])
+def test_an_interrupted_training_whose_files_are_the_same_says_nothing(best: int) -> None:
+    assert TrainingSummary(best, 7, interrupted=True).remarks() == ()
 
 
 def test_where_nothing_is_detected_the_remarks_name_what_to_look_at() -> None:

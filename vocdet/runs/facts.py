@@ -16,7 +16,7 @@ import msgspec
 
 from vocdet.errors import ArgumentError, RunError
 from vocdet.machine import is_running
-from vocdet.outputs import BEST
+from vocdet.outputs import BEST, LAST
 from vocdet.wording import reason
 
 if sys.version_info >= (3, 11):
@@ -27,7 +27,7 @@ else:
 T = TypeVar("T")
 Scores = dict[str, float]
 
-RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", BEST, "last.safetensors",
+RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", BEST, LAST,
              "state.safetensors")  # fmt: skip
 LARGEST_HEADER = 100_000_000  # bytes, the limit of safetensors
 
@@ -217,12 +217,12 @@ def _state_of(folder: Path, status: _Status) -> str:
         return status.state
     if (folder / "state.safetensors").is_file():
         return "interrupted"
-    return "finished" if (folder / "last.safetensors").is_file() else ""
+    return "finished" if (folder / LAST).is_file() else ""
 
 
 def _info(folder: Path, problems: list[str]) -> _Checkpoint | None:
     """The description in the best checkpoint, else in the last, else in the state."""
-    for name in (BEST, "last.safetensors"):
+    for name in (BEST, LAST):
         if checkpoint := _metadata(folder / name, "vocdet", _Checkpoint, problems):
             return checkpoint
     state = _metadata(folder / "state.safetensors", "vocdet-state", _State, problems)

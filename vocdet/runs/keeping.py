@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vocdet.outputs import BEST, LAST
 from vocdet.training.loop import Ended
 from vocdet.wording import counted
 
@@ -49,6 +50,7 @@ class TrainingSummary:
     peak_epoch: int = 0  # with the highest metric
     verdict: Verdict | None = None  # None: no validation, or interrupted
     nothing_found: bool = False  # AP is 0 in every epoch
+    validated: int = 0  # validation images or crops
 
     @property
     def keeps_last(self) -> bool:
@@ -62,7 +64,7 @@ class TrainingSummary:
     def remarks(self) -> tuple[str, ...]:
         """For people: why training ended, which weights are kept, and how far the metrics can be trusted."""
         if self.interrupted:
-            return ()
+            return _so_far(self)
         remarks = (_ending(self), _kept(self), _trust(self.verdict), _nothing(self))
         return tuple(text for text in remarks if text)
 
@@ -87,6 +89,17 @@ def share_bounds(count: float, of: int) -> Bounds:
     share, z2 = count / of, Z * Z
     middle, spread = share + z2 / (2 * of), Z * (share * (1 - share) / of + z2 / (4 * of * of)) ** 0.5
     return max(0.0, (middle - spread) / (1 + z2 / of)), min(1.0, (middle + spread) / (1 + z2 / of))
+
+
+def _so_far(summary: TrainingSummary) -> tuple[str, ...]:
+    """What an interrupted training has kept; it compares its best epoch with the last weights only when it ends."""
+    if not 0 < summary.best_epoch < summary.epochs:
+        return ()
+    few = f"; {counted(summary.validated, 'validation sample')} cannot tell which is better"
+    return (
+        f"{BEST} has epoch {summary.best_epoch}, with the best {summary.chosen_by} so far, {LAST} the newest averaged "
+        f"weights{few if summary.validated < FEWEST else ''}",
+    )
 
 
 def _ending(summary: TrainingSummary) -> str:

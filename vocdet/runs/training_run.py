@@ -28,8 +28,8 @@ from vocdet.inputs.loader import Loader
 from vocdet.inputs.prefetch import prefetch
 from vocdet.inputs.samples import Samples
 from vocdet.inputs.sampling import LabeledSamples, epoch_order, group_by_orientation
-from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, load_checkpoint, save_checkpoint
-from vocdet.outputs import BEST
+from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vocdet.outputs import BEST, LAST
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, Recipe
@@ -47,7 +47,6 @@ from vocdet.training.precision import choose_precision, make_scaler
 from vocdet.training.shards import OF_REGIONS, SMALLEST, Shards, shard_count
 from vocdet.training.state import FINAL_STATE, STATE, Record, save_state
 
-LAST = f"last{SUFFIX}"
 NOT_FINITE_FILE = "not-finite.json"
 UNLIMITED = 1 << 31  # epochs
 NO_FACTS: Mapping[str, object] = MappingProxyType({})
@@ -281,6 +280,7 @@ class TrainingRun:
         self.summary = TrainingSummary(
             self._best, last, interrupted, self._at.ended, train.patience, train.best, peak, verdict,
             nothing_found=verdict is not None and not any(row.get("val_ap50", 1.0) for row in self.journal.rows),
+            validated=validator.images,
         )  # fmt: skip
         if self._group.first:
             self.save(LAST, info)

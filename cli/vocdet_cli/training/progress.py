@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from vocdet.errors import VocdetError
-from vocdet.outputs import BEST
+from vocdet.outputs import BEST, LAST
 from vocdet_cli import render
 from vocdet_cli.left_out import count_left_out
 from vocdet_cli.safe import escape
@@ -159,7 +159,7 @@ def _stopping(stop: threading.Event, run: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, VocdetError):
-        saved = [path for path in (run / BEST, run / "last.safetensors") if path.exists()]
+        saved = [path for path in (run / BEST, run / LAST) if path.exists()]
         if saved and launch.is_first():
             render.note(f"the weights so far are in {saved[0]}")
         raise
