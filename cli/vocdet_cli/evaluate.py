@@ -178,8 +178,8 @@ def show(done: EvalResult, run: Path, source: Source, *, seed: int = 0) -> None:
     elif not done.report.overall.objects:
         render.warning(f"the {done.split} split has no object to evaluate: none is annotated, or all are difficult")
     if done.trained_on:
-        trained = counted(done.trained_on, "image")
-        render.warning(f"{trained} in the train split: the metrics are higher than on new images")
+        trained, were = counted(done.trained_on, "image"), "was" if done.trained_on == 1 else "were"
+        render.warning(f"{trained} {were} trained on: the metrics are higher than on new images")
     if done.outside:
         outside = counted(done.outside, "detection")
         render.note(f"{outside} in images outside of the {done.split} split: not counted")

@@ -24,8 +24,9 @@ from vocdet.models.checkpoint import read_info
 from vocdet.models.ssd import loss as ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
 from vocdet.runs.facts import read_run
+from vocdet.runs.image_record import DATASET
 from vocdet.runs.journal import Journal
-from vocdet.runs.resume import DATASET, dataset_arguments, find_unfinished
+from vocdet.runs.resume import dataset_arguments, find_unfinished
 from vocdet.runs.setup import RunOptions
 from vocdet.training.loop import Epoch, Step
 from vocdet.training.state import FINAL_STATE, STATE, read_record, read_state, save_state

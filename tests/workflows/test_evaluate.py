@@ -22,6 +22,7 @@ from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
+from vocdet.runs.image_record import write_image_digests
 from vocdet.workflows import evaluate as module
 from vocdet.workflows.detector import DetectorOptions
 from vocdet.workflows.eval_options import EvalOptions
@@ -263,13 +264,23 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("always")
 def test_all_images_can_be_evaluated(root: Path, tmp_path: Path) -> None:
     done = evaluate_run(tmp_path, Source(root), EvalOptions(split="all"))
-    assert (done.split, done.available, done.report.images, done.trained_on) == ("all", 4, 4, 1)
+    assert (done.split, done.available, done.report.images, done.trained_on) == ("all", 4, 4, 0)
     assert done.metrics.name == "metrics-all.json"
     assert read_json(done.metrics)["split"] == "all"
     assert done.report.false_alarms.images == 1  # c
     with pytest.raises(SplitError, match="no split 'val'") as caught:
         evaluate_run(tmp_path, Source(root), EvalOptions(split="val"))
     assert caught.value.hint.endswith('or evaluate every image: `split="all"`')
+
+
+@pytest.mark.usefixtures("always")
+def test_images_that_were_trained_on_are_counted(root: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(Source(root)).dataset
+    learned = dataset.subset(np.array([0, 3]))  # a, of test, and d
+    write_image_digests(tmp_path, ["dog", "cat"], {"train": learned, "val": dataset.subset(np.array([1]))})
+    for split, images in (("all", 2), ("test", 1), ("train", 1)):
+        done = evaluate_run(tmp_path, Source(root), EvalOptions(split))
+        assert (done.trained_on, read_json(done.metrics)["trained_on"]) == (images, images)
 
 
 @pytest.mark.usefixtures("always")

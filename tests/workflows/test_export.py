@@ -27,8 +27,10 @@ from vocdet.models.checkpoint import CheckpointInfo, save_checkpoint
 from vocdet.models.classifier import ClassifierSpec
 from vocdet.models.ssd.anchors import torchvision_anchors
 from vocdet.models.ssd.model import SsdSpec
+from vocdet.runs.image_record import write_image_digests
 from vocdet.runtimes.description import Description
 from vocdet.workflows.export import ExportOptions, export_run
+from vocdet.workflows.load import load_dataset
 
 SPEC = SsdSpec(NET, LABELS, (64, 96), torchvision_anchors())
 
@@ -62,6 +64,27 @@ def test_an_export_brings_all_that_its_user_needs(run: Path) -> None:
     assert "2 labels: cat, dog" in body
     assert "| dog | 0.600 |" in body
     assert "ap50 0.750" in body
+
+
+@pytest.mark.parametrize("splits", [("val",), ("val", "test")])
+def test_metrics_are_of_images_that_were_not_trained_on(
+    run: Path, make_voc: Callable[..., Path], splits: tuple[str, ...]
+) -> None:
+    boxes = {name: [("cat", (5, 5, 50, 50))] for name in ("train", "val", "test")}
+    data = Source(make_voc(boxes, splits={name: [name] for name in ("train", *splits)}))
+    dataset = load_dataset(data).dataset
+    export_run(run, data=data)
+    assert "On the val split, 1 image, by the rules of COCO" in card_of(run)
+    write_image_digests(run, LABELS, {"train": dataset.subset(dataset.rows("trainval"))})
+    result = export_run(run, data=data)
+    assert result.check
+    assert (result.check.split, result.check.trained_on) == (splits[-1], "test" not in splits)
+    assert ("On the test split" in card_of(run)) == ("test" in splits)
+    assert ("model-index" in card_of(run)) == ("test" in splits)
+
+
+def card_of(run: Path) -> str:
+    return (run / "exports" / "onnx" / "README.md").read_text()
 
 
 def test_a_second_export_replaces_the_first_unless_a_user_changed_it(run: Path) -> None:

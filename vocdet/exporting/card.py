@@ -88,11 +88,12 @@ def _input(description: Description) -> str:
 
 
 def _metric_rows(check: Check | None) -> list[tuple[str, str, float, str]]:
-    """Key, title, value and interval of every known metric of the export."""
-    rows = []
+    """Key, title, value and interval of every known metric of the export; none on images that were trained on."""
+    rows: list[tuple[str, str, float, str]] = []
+    if check is None or check.trained_on:
+        return rows
     for key, title in _METRICS.items():
-        value = getattr(check.exported, key) if check else None
-        bounds = check.interval.get(title) if check else None
+        value, bounds = getattr(check.exported, key), check.interval.get(title)
         if value is not None:
             rows.append((key, title, value, f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "–"))
     return rows
@@ -106,7 +107,7 @@ def _metrics(description: Description, check: Check | None) -> str:
         return "\n".join([f"On the {check.split} split, {images}, by the rules of COCO:", "", *table])
     if description.metrics:
         return "In the validation of the training: " + listed(f"{k} {v:.3f}" for k, v in description.metrics.items())
-    return "Not measured."
+    return "Not measured on images that it was not trained on: see `vocdet eval --data DATASET`."
 
 
 def _thresholds(description: Description) -> str:
@@ -115,6 +116,6 @@ def _thresholds(description: Description) -> str:
     pairs = zip(description.labels, description.thresholds, strict=True)
     rows = "\n".join(f"| {label} | {value:.3f} |" for label, value in pairs)
     return (
-        "\n## Thresholds\n\nThe score from which a detection of each label counts, from the validation.\n\n"
+        "\n## Thresholds\n\nThe score from which a detection of each label counts, as training chose it.\n\n"
         f"| label | threshold |\n|---|---|\n{rows}\n"
     )

@@ -43,6 +43,7 @@ class Check:
 
     split: str  # "": made images alone
     images: int  # of the split
+    trained_on: bool  # whether the model was trained on any of them, so that its scores say nothing about new images
     model: Scores
     exported: Scores  # through vocdet, which resizes as in training
     alone: Scores  # the file itself, which gets whole images

@@ -13,15 +13,14 @@ from torch import Tensor
 from vocdet.data.dataset import Dataset
 from vocdet.data.digests import image_digests
 from vocdet.errors import RunError, raise_all
-from vocdet.files import write_bytes
 from vocdet.models.build import build
 from vocdet.recipes.schema import TASKS, Recipe
 from vocdet.runs.facts import is_run, read_run
+from vocdet.runs.image_record import DATASET
 from vocdet.runs.start import InitialModel, M
 from vocdet.training.state import FINAL_STATE, STATE, Record, read_record, read_state
 from vocdet.wording import counted, json_reason
 
-DATASET = "dataset.json"
 CHANGEABLE = ("cache", "workers", "save_every", "patience")  # settings that do not affect the weights
 LENGTHS = ("epochs", "minutes", "max_steps")  # settings of which one says for how long a finished run continues
 MOST_NAMED = 3  # images or labels in a message
@@ -94,13 +93,6 @@ def resumed_model(unfinished: UnfinishedRun, model_class: type[M]) -> InitialMod
         text = f"{unfinished.run} after epoch {at.earlier_epochs}, with a new schedule"
     unmeasured = msgspec.structs.replace(info, scores={}, thresholds=None, thresholds_from=None, calibration=())
     return InitialModel(model, unmeasured, text, None)
-
-
-def write_image_digests(run: Path, labels: Sequence[str], splits: Mapping[str, Dataset | None]) -> None:
-    """Write a hash of every image of the splits, annotations included."""
-    images = {name: image_digests(split) for name, split in splits.items() if split is not None}
-    content = msgspec.json.encode({"labels": list(labels), "images": images})
-    write_bytes(run / DATASET, msgspec.json.format(content, indent=1) + b"\n")
 
 
 def check_unchanged(

@@ -16,9 +16,8 @@ from vocdet.errors import SplitError
 from vocdet.files import hasher, read_limited, write_bytes
 from vocdet.formats.scan import Progress
 from vocdet.runs.facts import read_run
-from vocdet.runs.resume import DATASET
+from vocdet.runs.image_record import VALIDATION, recorded_images
 from vocdet.wording import counted
-from vocdet.workflows.compare import VALIDATION, recorded_images
 from vocdet.workflows.load import Loaded
 from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 from vocdet.workflows.trainings import Train
@@ -99,5 +98,5 @@ def _trained_on(dataset: Dataset, run: Path) -> Rows:
     with suppress(SplitError):
         return dataset.rows(str(read_run(run).recipe.get("data.split", "train")))
     row_of = dataset.row_of()
-    names = {stem for split, images in recorded_images(run / DATASET).items() if split != VALIDATION for stem in images}
+    names = {stem for split, images in recorded_images(run).items() if split != VALIDATION for stem in images}
     return np.array(sorted(row_of[stem] for stem in names & row_of.keys()), np.int64)

@@ -11,12 +11,12 @@ import msgspec
 
 from vocdet.errors import ArgumentError
 from vocdet.runs.facts import RunFacts, find_run, read_run
+from vocdet.runs.image_record import VALIDATION, recorded_images
 
 COMPARED = ("vocdet", "python", "torch", "torchvision", "numpy", "opencv", "platform", "cpu", "cores", "threads",
            "gpus", "cuda", "git_commit", "git_changed")  # fmt: skip
 OVERALL_METRICS = ("ap50", "ap", "ap_voc07", "ap_voc", "precision", "recall", "f1")  # of an evaluation
 LABEL_METRICS = ("ap50", "ap", "f1")
-VALIDATION = "val"  # the split that training validates on
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _run_data(run: RunFacts) -> dict[str, Any]:
 
 def _changed_images(facts: Sequence[RunFacts]) -> list[Difference]:
     """The number of images of every split, and how many differ from the first run's."""
-    splits = [recorded_images(run.folder / "dataset.json") for run in facts]
+    splits = [recorded_images(run.folder) for run in facts]
     if not all(splits):
         return []
     differences = []
@@ -160,18 +160,6 @@ def _changed_images(facts: Sequence[RunFacts]) -> list[Difference]:
     return differences
 
 
-def recorded_images(path: Path) -> dict[str, dict[str, Any]]:
-    """The digest of every image of every split of a run's dataset; empty if it was not recorded."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_DatasetRecord).images
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
-
-
-class _DatasetRecord(msgspec.Struct):
-    images: dict[str, dict[str, Any]]
-
-
 def _validated(facts: Sequence[RunFacts]) -> SplitMetrics | None:
     """The metrics of the validations during training."""
     names = dict.fromkeys(name for run in facts for name in run.scores)
@@ -180,7 +168,7 @@ def _validated(facts: Sequence[RunFacts]) -> SplitMetrics | None:
     overall = tuple(MetricRow(name, tuple(run.scores.get(name) for run in facts)) for name in names)
     what = "accuracy" if all(run.task == "backbone" for run in facts) else "ap50"
     labels = _metrics_of_labels([run.by_label for run in facts])
-    splits = [recorded_images(run.folder / "dataset.json").get(VALIDATION) for run in facts]
+    splits = [recorded_images(run.folder).get(VALIDATION) for run in facts]
     same = all(split == splits[0] for split in splits) if all(split is not None for split in splits) else None
     return SplitMetrics(VALIDATION, "validation", same, overall, {what: labels} if labels else {})
 

@@ -44,7 +44,7 @@ class EvalResult:
     boxes_only: bool = False  # the detector has masks, but no object of these images has
     left_out: LeftOut = NOTHING  # of the dataset, on request, because of errors
     split: str = ""  # that was evaluated
-    trained_on: int = 0  # images of the split that are in the train split
+    trained_on: int = 0  # images that the detector was trained on
     page: Path = Path()  # the same as a page to look at; ".": not written
     kind: str = ""  # what the detections are, if they come from files
     outside: int = 0  # of those: in images of other splits, which are not counted

@@ -25,13 +25,14 @@ from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import decode_image
 from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST, check_output, mark_file
+from vocdet.runs.image_record import trained_rows
 from vocdet.runs.page_facts import page_facts
 from vocdet.runs.pictures import example_sheet
 from vocdet.runtimes.description import is_exported
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
 from vocdet.workflows.detector import DetectorOptions
-from vocdet.workflows.eval_options import ALL, EvalOptions, EvalResult, choose, chosen_split, split_rows
+from vocdet.workflows.eval_options import EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.eval_page import write_page
 from vocdet.workflows.load import Loaded, load_dataset
 
@@ -89,6 +90,8 @@ def evaluate_run(
         content["subset"] = {"images": len(rows), "of": len(available), "seed": options.seed}
     if isinstance(predictor, TiledPredictor):
         content["tiles"] = asdict(predictor.tiles)
+    if trained_on := len(np.intersect1d(available[rows], trained_rows(loaded.dataset, folder))):
+        content["trained_on"] = trained_on
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()
     own = options.own_thresholds or not len(dataset.objects)
@@ -104,10 +107,9 @@ def evaluate_run(
         write_picture(picture, example_sheet(dataset, detections, report.thresholds))
         mark_file(picture)
     boxes_only = report.masks is None and any(one.masks is not None for one in detections)
-    trained = loaded.dataset.splits.get("train", loaded.dataset.splits.get("trainval", np.empty(0, np.int64)))
     return EvalResult(
         report, metrics, results, loaded.warnings, evaluation.unknown, len(available), boxes_only, loaded.left_out,
-        split, len(np.intersect1d(available, trained)) if split == ALL else 0,
+        split, trained_on,
         page=page,
     )  # fmt: skip
 

@@ -29,12 +29,13 @@ from vocdet.models.ssd.model import SsdSpec
 from vocdet.outputs import MARKER, OutputFiles, checkpoint_of, digest_of, read_marker
 from vocdet.resources import bundled_text
 from vocdet.runs.facts import read_run
+from vocdet.runs.image_record import trained_rows
 from vocdet.runtimes.description import REPORT, Description, ExportTarget, is_exported
 from vocdet.wording import did_you_mean, listed
 from vocdet.workflows.detector import EXPORTS
 from vocdet.workflows.eval_options import choose
 from vocdet.workflows.export_check import Data, check_export, check_outputs
-from vocdet.workflows.load import load_dataset
+from vocdet.workflows.load import Loaded, load_dataset
 
 KIND = "export"  # of the marker
 
@@ -217,21 +218,30 @@ def _name(options: ExportOptions) -> str:
 def _checked_on(run: Path, given: Source | None) -> tuple[Data | None, list[str]]:
     """The images to check on; none without the dataset of the run: a remark says why."""
     facts = read_run(run)
-    split = validation_split(str(facts.recipe.get("data.split") or "train"))
+    trained = str(facts.recipe.get("data.split") or "train")
     if given:
-        return Data(load_dataset(given, split=split), split), []
+        return _unseen(load_dataset(given), run, trained), []
     if not facts.data.get("root"):
         return None, ["checked on made images alone: the run does not name its dataset; use `data=dataset`"]
     labels = facts.data.get("label_list")
     record = {**facts.data, "labels": labels if isinstance(labels, str) else None, "skip_bad": True}
     try:
-        return Data(load_dataset(Source.from_record(record), split=split), split), []
+        return _unseen(load_dataset(Source.from_record(record)), run, trained), []
     except (VocdetError, KeyError, TypeError) as error:
         problem = error.problem if isinstance(error, VocdetError) else "its record is incomplete"
         root = facts.data["root"]
         return None, [
             f"checked on made images alone: the dataset {root} cannot be used ({problem}); use `data=dataset`"
         ]
+
+
+def _unseen(loaded: Loaded, run: Path, trained: str) -> Data:
+    """The images to check on: those of the validation, or of test if all of them were trained on."""
+    splits, seen = loaded.dataset.splits, set(trained_rows(loaded.dataset, run).tolist())
+    names = (validation_split(trained), "test")
+    new = (name for name in names if len(rows := splits.get(name, ())) and seen.isdisjoint(rows))
+    split = next(new, names[0])
+    return Data(load_dataset(loaded, split=split), split, not seen.isdisjoint(loaded.dataset.rows(split)))
 
 
 @contextmanager

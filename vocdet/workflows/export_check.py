@@ -40,6 +40,7 @@ class Data:
 
     loaded: Loaded
     split: str
+    trained_on: bool = False  # whether the run was trained on any of them
 
 
 class _Alone:
@@ -95,6 +96,7 @@ def check_export(
     check = Check(
         split=data.split if data else "",
         images=len(found[0]) - 5,
+        trained_on=bool(data and data.trained_on),
         model=scores[0],
         exported=scores[1],
         alone=scores[2],

@@ -30,11 +30,12 @@ from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.models.weights.transfer import Transfer
 from vocdet.recipes.length import length_notes, with_length
 from vocdet.recipes.schema import BackboneRecipe
+from vocdet.runs.image_record import write_image_digests
 from vocdet.runs.keeping import FEWEST, TrainingSummary, Verdict, is_surely_better, mean_bounds, share_bounds
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
 from vocdet.runs.prolong import with_new_schedule
-from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
+from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model
 from vocdet.runs.setup import (
     RunOptions,
     blank_batches,

@@ -27,12 +27,13 @@ from vocdet.recipes.length import length_notes, with_length
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.anchor_notes import AnchorFit, anchor_notes
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
+from vocdet.runs.image_record import write_image_digests
 from vocdet.runs.keeping import TrainingSummary
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
 from vocdet.runs.page_facts import page_facts
 from vocdet.runs.prolong import with_new_schedule
-from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model, write_image_digests
+from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model
 from vocdet.runs.setup import RunOptions, check_run_folder, image_cache, run_folder, with_batch
 from vocdet.runs.ssd import SSD
 from vocdet.runs.training_run import Note, TrainingRun
