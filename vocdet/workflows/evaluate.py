@@ -90,7 +90,7 @@ def evaluate_run(
         content["subset"] = {"images": len(rows), "of": len(available), "seed": options.seed}
     if isinstance(predictor, TiledPredictor):
         content["tiles"] = asdict(predictor.tiles)
-    if trained_on := len(np.intersect1d(available[rows], trained_rows(loaded.dataset, folder))):
+    if trained_on := len(trained_rows(loaded.dataset.subset(available[rows]), folder)):
         content["trained_on"] = trained_on
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()
