@@ -90,7 +90,8 @@ def evaluate_run(
         content["subset"] = {"images": len(rows), "of": len(available), "seed": options.seed}
     if isinstance(predictor, TiledPredictor):
         content["tiles"] = asdict(predictor.tiles)
-    if trained_on := len(trained_rows(loaded.dataset.subset(available[rows]), folder)):
+    run_of_model = folder.parent.parent if is_exported(run) else folder  # an export lies in RUN/exports
+    if trained_on := len(trained_rows(loaded.dataset.subset(available[rows]), run_of_model)):
         content["trained_on"] = trained_on
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()
