@@ -281,6 +281,10 @@ def test_images_that_were_trained_on_are_counted(root: Path, tmp_path: Path) -> 
     for split, images in (("all", 2), ("test", 1), ("train", 1)):
         done = evaluate_run(tmp_path, Source(root), EvalOptions(split))
         assert (done.trained_on, read_json(done.metrics)["trained_on"]) == (images, images)
+    export = tmp_path / "exports" / "onnx"
+    export.mkdir(parents=True)
+    (export / "export.json").write_text("{}")
+    assert evaluate_run(export, Source(root), EvalOptions("all")).trained_on == 2
 
 
 @pytest.mark.usefixtures("always")
