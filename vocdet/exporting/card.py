@@ -107,7 +107,7 @@ def _metrics(description: Description, check: Check | None) -> str:
         return "\n".join([f"On the {check.split} split, {images}, by the rules of COCO:", "", *table])
     if description.metrics:
         return "In the validation of the training: " + listed(f"{k} {v:.3f}" for k, v in description.metrics.items())
-    return "Not measured on images that it was not trained on: see `vocdet eval --data DATASET`."
+    return "Not measured on images that it was not trained on."
 
 
 def _thresholds(description: Description) -> str:

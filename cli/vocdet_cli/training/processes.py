@@ -84,8 +84,11 @@ def run(command: Sequence[str], count: int) -> int:
     with TemporaryDirectory(prefix="vocdet-") as name, ExitStack() as stack:
         folder = Path(name)
         common = _environment(count, folder)
-        started = [stack.enter_context(_started_process(command, rank, common, folder)) for rank in range(count)]
-        with _forwarded_signals(started) as signals:
+        started: list[_Process] = []
+        with _forwarded_signals(started) as signals:  # before the first starts, or Ctrl-C could end this process alone
+            for rank in range(count):
+                process = stack.enter_context(_started_process(command, rank, common, folder))
+                started += [process]
             failures = _wait(started, signals)
         return _outcome(started, failures, folder, interrupted=bool(signals))
 
