@@ -110,8 +110,7 @@ def evaluate_run(
     boxes_only = report.masks is None and any(one.masks is not None for one in detections)
     return EvalResult(
         report, metrics, results, loaded.warnings, evaluation.unknown, len(available), boxes_only, loaded.left_out,
-        split, trained_on,
-        page=page,
+        split, trained_on, page=page,
     )  # fmt: skip
 
 

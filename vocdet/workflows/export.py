@@ -236,7 +236,7 @@ def _checked_on(run: Path, given: Source | None) -> tuple[Data | None, list[str]
 
 
 def _unseen(loaded: Loaded, run: Path, trained: str) -> Data:
-    """The images to check on: those of the validation, or of test if all of them were trained on."""
+    """The images to check on: those of the validation, or of test if any of them was trained on."""
     splits, seen = loaded.dataset.splits, set(trained_rows(loaded.dataset, run).tolist())
     names = (validation_split(trained), "test")
     new = (name for name in names if len(rows := splits.get(name, ())) and seen.isdisjoint(rows))

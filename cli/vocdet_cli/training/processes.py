@@ -88,7 +88,7 @@ def run(command: Sequence[str], count: int) -> int:
         with _forwarded_signals(started) as signals:  # before the first starts, or Ctrl-C could end this process alone
             for rank in range(count):
                 process = stack.enter_context(_started_process(command, rank, common, folder))
-                started += [process]
+                started.append(process)
             failures = _wait(started, signals)
         return _outcome(started, failures, folder, interrupted=bool(signals))
 
