@@ -89,6 +89,8 @@ def run(command: Sequence[str], count: int) -> int:
             for rank in range(count):
                 process = stack.enter_context(_started_process(command, rank, common, folder))
                 started.append(process)
+                if signals:  # not all have it, and none has done anything yet: they end with the block
+                    return STOPPED
             failures = _wait(started, signals)
         return _outcome(started, failures, folder, interrupted=bool(signals))
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -301,6 +302,21 @@ sys.exit(130)
     assert not Path("pressed0-2").exists()
     assert not Path("pressed1-2").exists()
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes another way")
+def test_a_signal_while_processes_start_ends_those_that_have(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(subprocess_popen(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[-1]
+
+    subprocess_popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    assert start("time.sleep(600)") == 130
+    assert [one.returncode for one in started] == [-signal.SIGKILL]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes another way")
