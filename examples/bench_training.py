@@ -1,14 +1,15 @@
 """Images per second of whole training steps: vocdet against torchvision's own SSD-lite and transforms, as shipped.
 
-    python examples/bench_training.py [--net mb3-large mb3-small] [--mode full finetune finetune-last] [--rounds 3]
+    python examples/bench_training.py [--net mb3-large mb3-small] [--mode full neck finetune finetune-last] [--rounds 3]
 
 All sides train on the same JPEGs at 320 pixels, batch 16. torchvision runs as in its detection reference, with every
 layer and batch norm trained: a DataLoader decodes and transforms images, and the model resizes them. vocdet also trains
-everything (full), or fine-tunes: the batch norms of the backbone are folded into its convolutions, and its layers are
-frozen up to stride 8 (the recipe finetune) or up to stride 16 (finetune-last). Each side runs in a separate process;
-the sides alternate, so that a noisy machine affects all, and what counts is the ratio. On a busy machine, CPU
-milliseconds per image are more reliable; those of torchvision's workers, which decode, are not included. vocdet caches
-decoded images in memory; its first epoch, which is slower, is not timed.
+everything, of the same SSD-lite (full) or of an SSD with a neck (neck, the default for mb3-small), or fine-tunes: the
+batch norms of the backbone are folded into its convolutions, and its layers are frozen up to stride 8 (the recipe
+finetune) or up to stride 16 (finetune-last). Each side runs in a separate process; the sides alternate, so that a noisy
+machine affects all, and what counts is the ratio. On a busy machine, CPU milliseconds per image are more reliable;
+those of torchvision's workers, which decode, are not included. vocdet caches decoded images in memory; its first epoch,
+which is slower, is not timed.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ FREEZE = {"finetune": 8, "finetune-last": 16}  # the strides up to which the rec
 NETS = ["mb3-large", "mb3-small"]
 MEANING = {
     "full": "everything trained",
+    "neck": "everything trained, with the neck pan",
 } | {mode: f"the backbone's norms folded, its layers to stride {stride} frozen" for mode, stride in FREEZE.items()}
 MODES = list(MEANING)
 PICTURE = (640, 480)  # as microscope cameras and phones' previews have it
 
 
-def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
+def time_vocdet(data: Path, net: str, steps: int, *, mode: str) -> Speed:
     """The speed of vocdet's training."""
     from vocdet.cpu import prepare_cpu
 
@@ -55,8 +57,9 @@ def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
     from vocdet.inputs.transforms import Augmentation
     from vocdet.models.backbones.backbone import parse_net
     from vocdet.models.folding import fold_norms
-    from vocdet.models.ssd.anchors import torchvision_anchors
+    from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
     from vocdet.models.ssd.model import SsdLite, SsdSpec
+    from vocdet.models.ssd.pan import pan_channels
     from vocdet.training.distributed import alone
     from vocdet.training.learner import Learner
     from vocdet.training.optim import MovingAverage, make_optimizer
@@ -66,10 +69,16 @@ def time_vocdet(data: Path, net: str, steps: int, *, freeze: int) -> Speed:
 
     dataset = load_dataset(Source(data)).dataset
     torch.manual_seed(0)
-    spec = SsdSpec(parse_net(net, reduced_tail=True), dataset.labels, (SIZE, SIZE), torchvision_anchors())
+    size = (SIZE, SIZE)
+    if mode == "neck":
+        backbone = parse_net(net)
+        channels = pan_channels({}, backbone)
+        spec = SsdSpec(backbone, dataset.labels, size, Anchors(()), neck="pan", channels=channels)
+    else:
+        spec = SsdSpec(parse_net(net, reduced_tail=True), dataset.labels, size, torchvision_anchors())
     model = SsdLite(spec).to(memory_format=torch.channels_last)
-    if freeze:
-        model.backbone.freeze(freeze)
+    if mode in FREEZE:
+        model.backbone.freeze(FREEZE[mode])
         fold_norms(model.backbone)
     optimizer = make_optimizer(model, name="sgd", lr=1e-3, weight_decay=4e-5)
     average = MovingAverage(model, copy.deepcopy(model), decay=0.998)
@@ -188,7 +197,7 @@ def main() -> None:
         if options.side == "torchvision":
             speed = time_torchvision(options.data, net, options.steps)
         else:
-            speed = time_vocdet(options.data, net, options.steps, freeze=FREEZE.get(options.side, 0))
+            speed = time_vocdet(options.data, net, options.steps, mode=options.side)
         print(json.dumps(speed))
         return
     from vocdet.workflows.demo_dataset import PictureOptions, compose
