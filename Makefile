@@ -38,7 +38,7 @@ types: $(INSTALLED) ## check the types
 	$(BIN)/mypy
 
 docs: $(INSTALLED) ## build the documentation into build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: lint types test docs ## all that must pass before a commit
 

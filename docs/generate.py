@@ -65,7 +65,7 @@ def generated_pages() -> dict[str, str]:
     pages["findings.md"] = bundled_text("findings.md")
     pages["recipes.md"] = recipes_page()
     pages["quickstart.md"] = notebook_page(json.loads((DOCS / "quickstart.ipynb").read_text(encoding="utf-8")))
-    pages["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    pages["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
     return pages
 
 

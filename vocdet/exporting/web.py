@@ -61,7 +61,7 @@ def runtime_files() -> dict[str, bytes]:
     """The files of ONNX Runtime for the web, verified: from `VOCDET_ORT_WEB`, or fetched by npm into vocdet's cache."""
     given = os.environ.get(RUNTIME_VARIABLE)
     cache = location()
-    folder = Path(given) if given else cache.parent / PACKAGE.replace("@", "-") if cache else None
+    folder = Path(given) if given else cache / PACKAGE.replace("@", "-") if cache else None
     if folder and all(is_file(folder / name) for name in RUNTIME):
         return _verified_files(folder)
     by_hand = f"run npm pack {PACKAGE}, unpack it, and set {RUNTIME_VARIABLE} to its folder package/dist"

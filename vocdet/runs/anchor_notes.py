@@ -50,7 +50,7 @@ def anchor_notes(fit: AnchorFit, objects: ObjectTable) -> tuple[str, ...]:
                 f"{problem}: they are too small at an input of {fit.size} pixels, and `size={size}` reaches {shares}",
             )
     if _median_side(some) < SMALL:
-        problem += f": no size up to {LARGEST} cures that; cut the images into smaller ones, or take them from closer"
+        problem += f": no size up to {LARGEST} cures that; train on tiles of the images, or take photos from closer"
     else:
         problem += f": no size up to {LARGEST} cures that, for their shapes are unusual"
     return (problem,)

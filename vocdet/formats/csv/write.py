@@ -38,7 +38,7 @@ def write(
 ) -> list[Loss]:
     """Write annotations.csv, or a CSV file for every split, and classes.csv; return what CSV cannot hold.
 
-    A file name is a path below images/. An image without objects has one row that is empty behind its size. Images in
+    A file name is a path below images/. An image without objects has one row, with nothing after its size. Images in
     no split are in rest.csv. classes.csv has a label and its number in each row, as RetinaNet reads them.
     """
     rows = _image_rows(dataset, targets)
