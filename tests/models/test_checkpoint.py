@@ -284,6 +284,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str) -> N
         read_tensors(tmp_path / name)
 
 
+def test_a_tensor_without_content_is_refused(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.empty(2, device="meta")}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="is no plain tensor of floats"):
+        read_tensors(tmp_path / "a.pth")
+
+
+def test_only_tensors_with_names_are_read(tmp_path: Path) -> None:
+    torch.save({0: torch.ones(1), ("a", 1): torch.ones(1), "b.weight": torch.ones(1)}, tmp_path / "a.pth")
+    assert read_tensors(tmp_path / "a.pth").keys() == {"b.weight"}
+
+
 def rcnn(**changed: Any) -> RcnnSpec:
     anchors = PyramidAnchors(((8.0,), (16.0,), (32.0,), (64.0,), (128.0,)), (0.5, 1.0))
     usual: dict[str, Any] = {"size": 64, "longest": 96, "anchors": anchors, "channels": 16, "hidden": 32}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -95,6 +96,15 @@ def test_a_run_with_only_checkpoints_is_described_by_them(tmp_path: Path) -> Non
 def test_a_training_limited_by_time_has_no_number_of_epochs(tmp_path: Path) -> None:
     facts = read_run(make(tmp_path / "a", minutes=8.0))
     assert (facts.planned, facts.minutes) == (0, 8.0)
+
+
+@pytest.mark.parametrize("value", ['"half"', "inf", "nan", "[1]", "1e400", "true"])
+def test_a_recipe_that_somebody_edited_does_not_hide_the_other_runs(tmp_path: Path, value: str) -> None:
+    run = make(tmp_path / "a")
+    text = (run / "recipe.toml").read_text()
+    for name in ("minutes", "epochs", "size"):
+        (run / "recipe.toml").write_text(re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", text))
+        assert names(list_runs(tmp_path)) == ["a"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process is only known for sure by the kernel's count")

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from vocdet.errors import ManyErrors, OutputError, RunError, VocdetError
 from vocdet.formats.scan import Source
+from vocdet.machine import started_at
 from vocdet.models.checkpoint import read_info
 from vocdet.models.ssd import loss as ssd_loss
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
@@ -419,6 +420,33 @@ def test_a_finished_run_needs_more_epochs_than_it_has(root: Path, tmp_path: Path
     assert caught.value.hint == "it counts from the start of the run: `epochs=2`"
 
 
+@pytest.mark.parametrize("name", ["minutes", "max_steps"])
+def test_a_length_of_zero_does_not_continue_a_finished_run(root: Path, tmp_path: Path, whole: Whole, name: str) -> None:
+    run = Path(shutil.copytree(whole(root, SSD), tmp_path / "ssd-mb1-0.25-1"))
+    again = RunOptions(runs=tmp_path, device="cpu", resume=run, given=frozenset({name}))
+    with pytest.raises(RunError, match="this training is finished, after 3 epochs"):
+        next(training_events(Source(root), changed(SSD, **{name: 0}), again))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process is only known for sure by the kernel's count")
+def test_a_run_that_another_process_trains_is_not_resumed(root: Path, tmp_path: Path, interrupted: Interrupted) -> None:
+    run = interrupted(root, tmp_path / "runs")
+    status = json.loads((run / "run.json").read_text())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        running = {**status, "state": "running", "pid": other.pid, "started_at": started_at(other.pid)}
+        (run / "run.json").write_text(json.dumps(running))
+        assert refused(root, run) == [f"this training is running, as process {other.pid}"]
+        other.kill()
+    assert finish(training_events(Source(root), SSD, RunOptions(runs=run.parent, device="cpu", resume=run)))[0] == run
+
+
+def test_patience_cannot_be_added_while_images_grow(root: Path, tmp_path: Path) -> None:
+    growing = changed(SSD, neck="pan", neck_channels=8, grow="always", size=224)
+    runs = tmp_path / "runs"
+    run, _ = finish(training_events(Source(root), growing, RunOptions(runs=runs, device="cpu", stop=stopped_after(2))))
+    assert refused(root, run, changed(growing, patience=5)) == ["train.patience was 0 at the start and is 5 now"]
+
+
 def test_a_run_of_another_task_is_refused(root: Path, tmp_path: Path) -> None:
     run, _ = finish(
         backbone_events(Source(root), BACKBONE, RunOptions(runs=tmp_path / "runs", device="cpu", stop=stopped_after(1)))
@@ -494,3 +522,14 @@ def test_a_loss_that_is_not_finite_names_the_files_of_its_batch(
     assert all(Path(name).is_file() for name in written["files"])
     assert str(run / "not-finite.json") in caught.value.hint
     assert (run / STATE).is_file()  # the last good one
+
+
+def test_a_first_step_that_is_not_finite_leaves_the_list_that_its_error_names(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssd_loss, "encode", lambda boxes, anchors: torch.full_like(boxes, torch.inf))
+    with pytest.raises(VocdetError, match="the loss is no longer finite") as caught:
+        list(training_events(Source(root), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
+    (run,) = (tmp_path / "runs").iterdir()
+    assert str(run / "not-finite.json") in caught.value.hint
+    assert json.loads((run / "not-finite.json").read_text())["files"]

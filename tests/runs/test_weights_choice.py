@@ -297,11 +297,18 @@ def test_a_missing_file_is_an_error_that_lists_the_choices(tmp_path: Path) -> No
         find_weights(str(tmp_path), SMALL, tmp_path)  # a folder without a checkpoint
 
 
-def test_the_state_of_a_training_is_not_a_weights_file(tmp_path: Path) -> None:
-    save_file({"model.a": torch.zeros(1)}, tmp_path / "state.safetensors")
+@pytest.mark.parametrize("name", ["state.safetensors", "final-state.safetensors"])
+def test_the_state_of_a_training_is_not_a_weights_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    save_file({"model.a": torch.zeros(1)}, tmp_path / name)
     with pytest.raises(CheckpointError, match="holds the state of a training to resume, not its weights") as caught:
-        find_weights(str(tmp_path / "state.safetensors"), SMALL, tmp_path)
+        find_weights(str(tmp_path / name), SMALL, tmp_path)
     assert caught.value.hint == "give the run's folder, or its best.safetensors"
+    monkeypatch.setenv("VOCDET_WEIGHTS", str(tmp_path / name))
+    monkeypatch.setenv("VOCDET_OFFLINE", "1")
+    notes = " ".join(find_weights("auto", SMALL, tmp_path).notes)
+    assert "but it holds the state of a training to resume, not its weights" in notes
 
 
 def save_mask_rcnn(run: Path) -> RcnnSpec:

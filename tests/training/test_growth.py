@@ -41,6 +41,7 @@ def test_images_grow_twice_in_a_training() -> None:
     sizes = [wide.size_at(share) for share in (0.0, 0.29, 0.3, 0.59, 0.6, 1.0)]
     assert sizes == [(192, 320), (192, 320), (256, 416), (256, 416), (320, 512), (320, 512)]
     assert Growth((128, 160), inf).size_at(0.0) == (128, 160)  # small ones do not grow
+    assert Growth((300, 335), inf).size_at(0.9) == (300, 335)  # the last ones are those of the input, whatever it is
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.3, 0.5, 0.6, 0.9, 1.0])

@@ -94,6 +94,14 @@ def test_the_best_epoch_is_kept_where_the_validation_shows_that_it_is_better(
     assert all(torch.equal(best[name], value) for name, value in kept[0].items())
 
 
+@pytest.mark.usefixtures("peak_at_first")
+def test_a_training_with_frozen_norms_compares_its_best_epoch_too(root: Path) -> None:
+    start = result(root, changed(TINY, epochs=3)).run
+    done = result(root, changed(TINY, weights=str(start), freeze_norm=True, epochs=3))
+    assert done.summary.peak_epoch < done.summary.best_epoch == 3
+    assert done.summary.verdict is not None
+
+
 def test_while_nothing_is_detected_the_loss_ranks_epochs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ranks = []
     real = DetectorValidator.validate

@@ -306,6 +306,8 @@ def test_fine_tuning_keeps_the_neck_of_the_weights(root: Path, tmp_path: Path) -
         assert spec == load_checkpoint(first.run / "best.safetensors")[1].model
         assert started.transfer is not None
         assert {row.fate for row in started.transfer.tensors} == {"loaded"}
+    layers, _, _ = train(root, tmp_path / "runs", recipe(weights=str(necked.run), extras="plain", epochs=1))
+    assert layers.anchor_shapes > 0  # extra layers that were asked for are not replaced by a neck
 
 
 def test_a_label_file_decides_names_and_order(root: Path, tmp_path: Path) -> None:

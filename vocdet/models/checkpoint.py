@@ -165,7 +165,13 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, CheckpointInfo]:
 
 def _finite(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, if all are finite: a detector with a NaN detects nothing, without a message."""
-    bad = [key for key, value in tensors.items() if not value.isfinite().all()]
+    bad = []
+    for key, value in tensors.items():
+        try:
+            bad += [key] if not value.isfinite().all() else []
+        except (NotImplementedError, RuntimeError) as error:  # quantized, sparse, 8-bit floats, without content
+            hint = "save the weights as 32-bit floats"
+            raise CheckpointError(f"{key!r} is no plain tensor of floats", place=path, hint=hint) from error
     if bad:
         hint = "the file is damaged, or its training failed"
         raise CheckpointError(f"holds weights that are not finite ({min(bad)!r})", place=path, hint=hint)
@@ -234,7 +240,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    items = content.items() if isinstance(content, dict) else ()
+    tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError("holds no named tensors", place=path, hint="save model.state_dict()")
     return _finite(path, tensors)

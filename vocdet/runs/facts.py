@@ -29,6 +29,7 @@ Scores = dict[str, float]
 
 RUN_FILES = ("recipe.toml", "recipe.json", "run.json", "metrics.csv", BEST, LAST,
              "state.safetensors")  # fmt: skip
+LARGEST_NUMBER = 1e15  # of a recipe
 LARGEST_HEADER = 100_000_000  # bytes, the limit of safetensors
 
 
@@ -50,6 +51,7 @@ class RunFacts:
     by_label: Scores = field(default_factory=dict)  # in the same epoch: AP50 of a detector, accuracy of a classifier
     started: str = ""  # ISO
     state: str = ""  # running, running?, finished, interrupted, failed, killed
+    pid: int = 0  # of the process that trained it last
     why: str = ""  # the error of a failed run
     resumable: bool = False
     dataset: str = ""  # fingerprint of the training data
@@ -147,6 +149,7 @@ def read_run(folder: Path) -> RunFacts:
         by_label={name: value for name, value in by_label.items() if name != "epoch"},
         started=_started(folder, status, environment),
         state=state,
+        pid=status.pid,
         why=status.why,
         resumable=(folder / "state.safetensors").is_file() and not state.startswith("running"),
         dataset=str(status.dataset.get("fingerprint", "")) or (info.dataset if info else ""),
@@ -187,8 +190,8 @@ def _sorted(runs: list[RunFacts], by: str) -> list[RunFacts]:
 
 def _minutes(recipe: Mapping[str, Any], status: _Status) -> float:
     """The minutes of all schedules of a run whose last one has a time; else 0."""
-    last = float(recipe.get("train.minutes") or 0.0)
-    return last + sum(float(one.get("minutes", 0)) for one in status.schedules) if last else 0.0
+    last = _number(recipe.get("train.minutes"))
+    return last + sum(_number(one.get("minutes")) for one in status.schedules) if last else 0.0
 
 
 def _moment(started: str) -> float:
@@ -305,7 +308,12 @@ def _net_name(backbone: dict[str, Any]) -> str:
 
 
 def _integer(value: object) -> int:
-    return int(value) if isinstance(value, (int, float)) else 0
+    return int(_number(value))
+
+
+def _number(value: object) -> float:
+    """A number of a file that people may have edited; 0 for anything else."""
+    return float(value) if isinstance(value, (int, float)) and abs(value) < LARGEST_NUMBER else 0.0
 
 
 def _as_texts(value: object) -> tuple[str, ...]:

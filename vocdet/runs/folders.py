@@ -13,6 +13,8 @@ from vocdet.models.checkpoint import SUFFIX, CheckpointInfo, read_info
 from vocdet.outputs import BEST, write_marker
 from vocdet.recipes.schema import DETECTORS
 
+NOT_FINITE_FILE = "not-finite.json"  # the images of a step that was not finite
+
 
 def make_run(folder: Path, task: str, net: str) -> Path:
     """A new, empty run folder with the first free number; two processes never get the same."""
@@ -31,13 +33,13 @@ def make_run(folder: Path, task: str, net: str) -> Path:
 
 @contextmanager
 def new_run(folder: Path, task: str, net: str) -> Iterator[Path]:
-    """A new run folder; it is deleted if the block ends without a checkpoint in it."""
+    """A new run folder; it is deleted if the block ends without a checkpoint, or a list of bad images, in it."""
     run = make_run(folder, task, net)
     try:
         write_marker(run, "run")
         yield run
     finally:
-        if not any(run.glob(f"*{SUFFIX}")):
+        if not any(run.glob(f"*{SUFFIX}")) and not (run / NOT_FINITE_FILE).exists():
             shutil.rmtree(run, ignore_errors=True)
 
 

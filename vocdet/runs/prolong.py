@@ -26,7 +26,7 @@ def with_new_schedule(unfinished: UnfinishedRun, recipe: R, given: Collection[st
     before = unfinished.record.progress
     if not before.finished:
         return unfinished, recipe
-    lengths = [name for name in LENGTHS if name in given]
+    lengths = [name for name in LENGTHS if name in given and getattr(recipe.train, name, None)]
     done = before.epoch - 1
     if not lengths:
         hint = f"continue it with a new schedule: `epochs={2 * done}` in all, or `minutes=30` more"

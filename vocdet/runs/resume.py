@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,14 @@ def _state_file(run: Path) -> Path:
     raise RunError(problem, place=run, hint="start it again, with the same options")
 
 
+def refuse_running(run: Path) -> None:
+    """Raise a `RunError` if another process of this machine trains the run: both would write its files."""
+    facts = read_run(run)
+    if facts.state == "running" and facts.pid != os.getpid():
+        problem = f"this training is running, as process {facts.pid}"
+        raise RunError(problem, place=run, hint="wait for it to end, stop it, or name another run")
+
+
 def open_unfinished(run: Path, task: str) -> UnfinishedRun:
     """The whole state of a run of this task; `prolong.with_new_schedule` continues a finished one."""
     record, tensors = read_state(_state_file(run))
@@ -102,8 +111,10 @@ def check_unchanged(
     record, run = unfinished.record, unfinished.run
     hint = f'undo the change, or start a new run with `weights="{run}"`'
     defaults = asdict(TASKS[record.about.task]())
+    # what may end early may never reach the size that its images grow to
+    fixed = {"patience"} if record.progress.grows else set[str]()
     differences = [
-        *_recipe_differences(defaults, record.recipe, asdict(recipe)),
+        *_recipe_differences(defaults, record.recipe, asdict(recipe), {*CHANGEABLE} - fixed),
         *_label_differences(record.about.labels, labels),
         *_image_differences(run / DATASET, splits),
     ]
@@ -112,13 +123,15 @@ def check_unchanged(
     raise_all([RunError(text, place=run, hint=later if text.startswith(lengths) else hint) for text in differences])
 
 
-def _recipe_differences(defaults: dict[str, Any], before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+def _recipe_differences(
+    defaults: dict[str, Any], before: dict[str, Any], now: dict[str, Any], changeable: Collection[str]
+) -> Iterator[str]:
     """Differing settings; those that an older version did not have count as their defaults."""
     for section, values in now.items():
         for name, value in values.items():
             old = before.get(section, {}).get(name, defaults[section][name])
             old, new = (list(one) if isinstance(one, tuple) else one for one in (old, value))
-            if name not in CHANGEABLE and old != new:
+            if name not in changeable and old != new:
                 yield f"{section}.{name} was {old} at the start and is {new} now"
 
 

@@ -19,7 +19,7 @@ from vocdet.inputs.loader import START_METHOD
 from vocdet.models.backbones.backbone import BackboneSpec
 from vocdet.recipes.schema import Data, R, changed
 from vocdet.runs.folders import new_run
-from vocdet.runs.resume import UnfinishedRun
+from vocdet.runs.resume import UnfinishedRun, refuse_running
 from vocdet.runs.start import StartingWeights
 from vocdet.runs.tracking import Service
 from vocdet.runs.weights_choice import find_weights
@@ -78,8 +78,10 @@ def starting_weights(
 
 
 def check_run_folder(options: RunOptions) -> None:
-    """Raise an `OutputError`, before anything is read, if the files of a run cannot be written."""
+    """Raise an error, before anything is read, if the files of a run cannot be written, or another process does."""
     if options.resume:
+        if options.group.first:
+            refuse_running(options.resume)
         check_writable(options.resume, inside=True, hint="copy the run to a writable folder")
     else:
         check_writable(options.runs, inside=True)

@@ -43,7 +43,7 @@ def create_ssd(recipe: SsdRecipe, run: RunOptions, train: Dataset, objects: Obje
         options.weights, net, run, TASK, complete=usual and options.neck != "pan", neck=usual and options.neck != "none"
     )
     size = (options.size, options.size)
-    neck = _neck(options.neck, start)
+    neck = _neck(options.neck, start) if usual or options.neck != "auto" else "none"
     theirs = start.anchors if options.anchors == "auto" and isinstance(start.anchors, Anchors) else None
     if neck == "pan":
         anchors = Anchors(())

@@ -28,11 +28,13 @@ from vocdet.inputs.loader import Loader
 from vocdet.inputs.prefetch import prefetch
 from vocdet.inputs.samples import Samples
 from vocdet.inputs.sampling import LabeledSamples, epoch_order, group_by_orientation
+from vocdet.models.build import build
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from vocdet.outputs import BEST, LAST
 from vocdet.recipes.load import dump_recipe
 from vocdet.recipes.scaling import scaled
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, Recipe
+from vocdet.runs.folders import NOT_FINITE_FILE
 from vocdet.runs.journal import Journal
 from vocdet.runs.keeping import TrainingSummary, Verdict
 from vocdet.runs.resume import UnfinishedRun
@@ -47,7 +49,6 @@ from vocdet.training.precision import choose_precision, make_scaler
 from vocdet.training.shards import OF_REGIONS, SMALLEST, Shards, shard_count
 from vocdet.training.state import FINAL_STATE, STATE, Record, save_state
 
-NOT_FINITE_FILE = "not-finite.json"
 UNLIMITED = 1 << 31  # epochs
 NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
@@ -129,7 +130,7 @@ class TrainingRun:
         self._learner = self._make_learner(task, record.shards if record else None)
         if unfinished:
             self._restore(unfinished)
-            for name in (STATE, LAST, BEST) if group.first else ():
+            for name in (STATE, FINAL_STATE, LAST, BEST) if group.first else ():
                 delete_partial_files(run / name)
             self.journal.notes += _machine_changes(unfinished.record, group)
 
@@ -269,9 +270,7 @@ class TrainingRun:
 
     def _finish(self, validator: Validator) -> None:
         interrupted, last, peak = not self._at.finished, self._at.epoch - 1, self._best
-        verdict = (
-            validator.weigh(self._weights_of_best() if peak < last else None) if peak and not interrupted else None
-        )
+        verdict = validator.weigh(self._model_of_best() if peak < last else None) if peak and not interrupted else None
         keeps_last = peak == 0 or (verdict is not None and peak < last and not verdict.keeps_best)
         info = self._info if peak else validator.describe_unvalidated(self.average.model)
         if verdict is not None and keeps_last:
@@ -289,11 +288,13 @@ class TrainingRun:
             self.journal.end(self.summary.as_dict(), best=self._best)
             self._save_state()
 
-    def _weights_of_best(self) -> nn.Module:
-        """The averaged model with the weights of the best epoch, which only the first process has on its disk."""
-        model = copy.deepcopy(self.average.model)
-        if self._group.first:
-            model.load_state_dict(load_checkpoint(self.run / BEST)[0].state_dict())
+    def _model_of_best(self) -> nn.Module:
+        """The model of the best epoch, which only the first process has on its disk.
+
+        It has all batch norms, which are folded in a model that trains with frozen ones.
+        """
+        model = load_checkpoint(self.run / BEST)[0] if self._group.first else build(self._info.model).eval()
+        model.to(next(self.average.model.parameters()).device)
         self._group.broadcast_(list(model.state_dict().values()))
         return model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,9 @@ from vocdet.runs.keeping import FEWEST, Verdict, is_surely_better
 from vocdet.runs.pictures import example_sheet
 from vocdet.runs.setup import image_cache
 from vocdet.training.distributed import Group, share_of
-from vocdet.training.loop import Validation
+from vocdet.training.loop import Validation, finite_loss
 from vocdet.training.losses import Task
 
-LARGEST_LOSS = 1e30
 THRESHOLD_IMAGES = 200  # training images, or tiles of them, for the thresholds of a run without validation
 FEWEST_TILED = 8  # images for that, however many tiles they have
 
@@ -65,12 +63,12 @@ class DetectorValidator:
         self.report = evaluate(self._val, self._detections)
         metrics = scores_of(self.report) | {"f1": self.report.overall.f1 or 0.0}
         if predictions.loss is not None:
-            metrics["loss"] = float(predictions.loss[0] / predictions.loss[1].clamp(min=1))
+            metrics["loss"] = finite_loss(float(predictions.loss[0] / predictions.loss[1].clamp(min=1)))
         best = self._recipe.train.best
         loss = metrics.get("loss", 0.0)
         metric = -loss if best == "loss" else metrics.get(best, 0.0)
         # the loss tells epochs apart while nothing is detected
-        rank = (metric, metrics["ap"], metrics.get("mask_ap", 0.0), -loss if math.isfinite(loss) else -LARGEST_LOSS)
+        rank = (metric, metrics["ap"], metrics.get("mask_ap", 0.0), -loss)
         return Validation(metrics, rank, enough=reaches_target(self._recipe.train, metrics))
 
     def weigh(self, best: nn.Module | None) -> Verdict:

@@ -29,11 +29,13 @@ from vocdet.recipes.nets import RESNET
 from vocdet.resources import bundled
 from vocdet.runs.folders import newest_run, run_info
 from vocdet.runs.start import StartingWeights, file_weights, with_heads_of
-from vocdet.training.state import STATE
+from vocdet.training.state import FINAL_STATE, STATE
 from vocdet.wording import listed
 
 STARTS = "starts"  # bundled folder of checkpoints to start from
 MOST_FAULTS = 2  # named of the files in a folder
+STATES = (STATE, FINAL_STATE)  # of trainings: files without weights to start from
+NO_WEIGHTS = "holds the state of a training to resume, not its weights"
 NETS_OF_IMAGENET = '`net="mb1"`, `net="mb2"`, `net="mb3-small"` or `net="mb3-large"`'
 
 
@@ -88,9 +90,9 @@ def find_weights(
     if not file.is_file():
         hint = "give a file, a run folder, imagenet, coco, last, none or auto"
         raise CheckpointError("no such file of weights", place=file, hint=hint)
-    if file.name == STATE:
+    if file.name in STATES:
         hint = f"give the run's folder, or its {BEST}"
-        raise CheckpointError("holds the state of a training to resume, not its weights", place=file, hint=hint)
+        raise CheckpointError(NO_WEIGHTS, place=file, hint=hint)
     start = file_weights(file, f"the run {path}" if path.is_dir() else str(path), spec)
     return _with_neck(start) if neck else start
 
@@ -166,7 +168,10 @@ def _in_named(place: Path, search: _Search) -> StartingWeights | None:
             return start
     faults = []
     for file in files:
-        if file in known or file.name == STATE:
+        if file in known:
+            continue
+        if file.name in STATES:
+            faults += [f"it {NO_WEIGHTS}"] if file == place else []
             continue
         try:
             start = file_weights(file, f"{file}, found by {WEIGHTS_VARIABLE}", search.spec)

@@ -30,6 +30,8 @@ class Growth:
     def size_at(self, progress: float) -> tuple[int, int]:
         """The (height, width) of the images at a share of a run."""
         share = next((share for until, share in STAGES if progress < until), 1.0)
+        if share == 1.0:
+            return self.size
         height, width = (min(side, max(SMALLEST, round(side * share / MULTIPLE) * MULTIPLE)) for side in self.size)
         return height, width
 

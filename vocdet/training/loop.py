@@ -21,6 +21,7 @@ T = TypeVar("T")
 Ended = Literal["", "epochs", "steps", "time", "target", "patience"]
 ENDED: tuple[Ended, ...] = get_args(Ended)
 
+LARGEST_LOSS = 1e30  # of a validation
 TIMED_STEPS = 20  # after which the speed of a run is known
 VALIDATION_SHARE = 0.12  # of the time so far, at most, when training within a time budget
 
@@ -84,6 +85,11 @@ class Validation:
     metrics: dict[str, float]
     rank: tuple[float, ...]  # the higher, the better
     enough: bool = False  # the target is reached: training ends
+
+
+def finite_loss(loss: float) -> float:
+    """The loss of a validation; one that is not finite is a very large one, for NaN has neither a rank nor a JSON."""
+    return loss if math.isfinite(loss) else LARGEST_LOSS
 
 
 @dataclass(frozen=True, slots=True)

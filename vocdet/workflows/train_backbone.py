@@ -48,7 +48,7 @@ from vocdet.runs.setup import (
 from vocdet.runs.start import InitialModel, initialize
 from vocdet.runs.training_run import Note, TrainingRun
 from vocdet.training.distributed import Group, synchronized
-from vocdet.training.loop import Epoch, Step, Validation
+from vocdet.training.loop import Epoch, Step, Validation, finite_loss
 from vocdet.training.tasks import ClassifyTask
 from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.training_data import TrainingData
@@ -236,7 +236,7 @@ class ClassifierValidator:
         self._scores = {
             "accuracy": float(correct.sum() / total.sum()),
             "mean_label_accuracy": float((correct[present] / total[present]).mean()),
-            "loss": float(losses.mean()),
+            "loss": finite_loss(float(losses.mean())),
         }
         metric = -self._scores["loss"] if self._best == "loss" else self._scores[self._best]
         return Validation(self._scores, (metric, -self._scores["loss"]))

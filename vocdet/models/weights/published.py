@@ -161,8 +161,8 @@ def is_coco_rcnn(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _taken_over(tensors: Mapping[str, Tensor]) -> bool:
-    counts = [int(value) for name, value in tensors.items() if name.endswith("num_batches_tracked")]
-    return bool(counts) and not any(counts)
+    counts = [value for name, value in tensors.items() if name.endswith("num_batches_tracked")]
+    return bool(counts) and not any(value.any() for value in counts)
 
 
 def is_torchvision_name(path: Path) -> bool:
