@@ -106,6 +106,16 @@ def test_without_val_images_it_trains_on_train() -> None:
     assert command(plan({"validation": 0}), "train-ssd").settings["split"] == "train"
 
 
+def test_without_images_of_val_and_test_nothing_is_evaluated_and_the_plan_says_why() -> None:
+    made = plan({"test": 0, "validation": 0})
+    assert [one.name for one in made.commands] == ["train-ssd"]
+    assert choice(made, "evaluation").value == "none"
+    assert "all images are trained on, and none of val or test are left: " in choice(made, "evaluation").reason
+    for other in ({"test": 0}, {"validation": 0}):
+        assert "evaluation" not in [one.name for one in plan(other).choices]
+    assert command(plan({"validation": 0}), "eval").settings == {"split": "test"}
+
+
 def test_small_objects_get_a_larger_input_where_the_time_and_the_target_allow_it() -> None:
     small = {"below_cell": TINY, "image_side": 1000.0}
     assert choice(plan(small, minutes=30.0), "size").value == "512"

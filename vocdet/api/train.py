@@ -27,7 +27,7 @@ class TrainResult:
 
     run: Run  # of the detector; of the classifier if its training was interrupted
     plan: Plan  # `plan.choices` have a name, a value and a reason each; `plan.commands` carry them out
-    report: EvalReport | None  # on test, or on val without a test split; None if the training was interrupted
+    report: EvalReport | None  # on test, or on val without a test split; None without either, or if it was interrupted
 
     def __repr__(self) -> str:
         return f"<training by a plan: {self.run!r}, {self.report!r}>"

@@ -145,8 +145,9 @@ def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) ->
         settings["weights"] = "auto"  # the classifier; it starts from the weights that were requested
         commands.append(PlannedCommand("train-backbone", "backbone", shared | _all_settings((classifier,))))
     commands.append(PlannedCommand(task.command, _recipe(task.command, net.settings["net"]), settings))
-    commands.append(PlannedCommand("eval", settings={"split": "test" if facts.test else "val"}))
-    return Plan(request, (split, task, classifier, *detector), tuple(commands))
+    if evaluated := _evaluated(facts):
+        commands.append(PlannedCommand("eval", settings={"split": evaluated}))
+    return Plan(request, (split, task, classifier, *detector, *_no_evaluation(facts)), tuple(commands))
 
 
 def _all_settings(choices: Sequence[Choice]) -> dict[str, object]:
@@ -295,6 +296,20 @@ def _train_on(facts: TrainingFacts, request: PlanRequest) -> Choice:
         return _choice(request, "split", "train", "without test images, those of val are evaluated")
     more = counted(facts.validation, "image")
     return _choice(request, "split", "trainval", f"a schedule of fixed length needs no val, so {more} more to train on")
+
+
+def _evaluated(facts: TrainingFacts) -> str:
+    """The split to evaluate on; "" where all images are trained on."""
+    return "test" if facts.test else "val" if facts.validation else ""
+
+
+def _no_evaluation(facts: TrainingFacts) -> tuple[Choice, ...]:
+    """The choice to evaluate nothing, where no images are left for it."""
+    if _evaluated(facts):
+        return ()
+    again = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
+    reason = f"all images are trained on, and none of val or test are left: {again} divides them anew"
+    return (Choice("evaluation", "none", reason, "eval"),)
 
 
 def _backbone(request: PlanRequest, minutes: float) -> list[Choice]:

@@ -208,6 +208,9 @@ def _show_end(session: Session) -> None:
     run, source = session.detector, _source(session)
     if run is None:
         raise RunError("its run is no longer there", place=session.path, hint="start a new training")
+    for choice in session.plan.choices:
+        if choice.command == "eval":  # a choice against it
+            render.note(f"nothing was evaluated: {choice.reason}")
     render.done(
         f"The detector is in {run}; recipe.toml there has its settings and why they were chosen",
         then=render.command("predict", str(run), str(source.path)),

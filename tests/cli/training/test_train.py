@@ -130,6 +130,16 @@ def test_what_it_refuses_and_how_it_says_so(vocdet: Run, root: Path, words: tupl
     assert "Traceback" not in err
 
 
+def test_a_dataset_with_a_train_split_alone_is_trained_on_and_not_evaluated(vocdet: Run, make_voc: MakeVoc) -> None:
+    stems = [f"img{i:02}" for i in range(6)]
+    code, out, err = vocdet("train", make_voc({stem: [CAT] for stem in stems}, splits={"train": stems}), *TINY)
+    assert code == 0, err
+    assert re.findall(r"^\$ (vocdet \S+)", out, re.MULTILINE) == ["vocdet train-ssd"]
+    assert "nothing was evaluated: all images are trained on, and none of val or test are left: vocdet split " in err
+    assert "The detector is in runs/ssd-mb1-0.25-1; " in out
+    assert vocdet("train", "--resume")[0] == 1  # nothing is left
+
+
 def test_errors_in_the_dataset_come_with_the_command_that_leaves_them_out(vocdet: Run, root: Path) -> None:
     path = root / "Annotations" / "img00.xml"
     path.write_text(path.read_text().replace("<xmax>40</xmax>", "<xmax>4</xmax>"))
