@@ -181,6 +181,26 @@ def test_masks_are_for_computers_and_their_absence_on_a_phone_is_explained() -> 
     assert command(plan({"masks": 0.5}, target="cpu"), "train-ssd")
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"grow": "never"}, {"balance": 0.0}, {"neck": "none"}, {"mixup": 0.2}, {"min_negatives": 4}, {"best": "loss"}],
+)
+def test_a_setting_that_no_mask_rcnn_has_keeps_the_ssd(values: dict[str, Any]) -> None:
+    made = plan({"masks": 1.0}, target="gpu", values=values)
+    one = command(made, "train-ssd")
+    assert load_recipe("ssd", one.recipe, values=one.settings).values().items() >= values.items()
+    (name,) = values
+    assert choice(made, "detector").reason == f"it predicts boxes alone: no Mask R-CNN has {name} as requested"
+    with pytest.raises(ArgumentError, match=f"^no Mask R-CNN has {name} as requested") as caught:
+        plan({"masks": 1.0}, masks=True, values=values)
+    assert caught.value.hint == "leave it out, or train without masks: `masks=False`"
+
+
+def test_settings_of_both_detectors_leave_the_choice_to_the_masks() -> None:
+    values = {"net": "mb2", "lr": 0.01, "tile": 640, "split": "train", "best": "ap"}
+    assert command(plan({"masks": 1.0}, target="cpu", values=values), "train-maskrcnn")
+
+
 def test_a_gpu_gets_the_larger_net_where_the_time_suffices() -> None:
     assert choice(plan({"speed": 400.0}, target="gpu"), "net").value == "mb3-large"
     assert choice(plan(target="gpu"), "net").value == "mb3-small"

@@ -8,7 +8,8 @@ from math import ceil
 from typing import Literal
 
 from vocdet.errors import ArgumentError
-from vocdet.wording import counted
+from vocdet.recipes.schema import MaskRcnnRecipe, accepts
+from vocdet.wording import counted, listed
 
 Target = Literal["phone", "pi", "cpu", "gpu"]
 CommandName = Literal["split", "train-backbone", "train-ssd", "train-maskrcnn", "eval"]
@@ -119,8 +120,10 @@ class Plan:
 def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) -> Plan:
     """The plan for a dataset, a machine and a request: the same facts give the same plan.
 
-    A setting in `request.values` is kept, and the other choices follow it.
+    A setting in `request.values` is kept, and the other choices follow it. `ArgumentError` for a request that
+    contradicts itself.
     """
+    _check_masks(request)
     task, split = _task(facts, request), _split(facts)
     net = _net(facts, request, task.command, request.minutes - _classifier_minutes(facts, request))
     started = _starts_from_detector(facts, request, task, net)
@@ -171,18 +174,35 @@ def _split(facts: TrainingFacts) -> Choice:
 
 
 def _task(facts: TrainingFacts, request: PlanRequest) -> Choice:
-    """SSD-lite, or Mask R-CNN where every object has a mask and the target is no small device."""
+    """SSD-lite, or Mask R-CNN where every object has a mask, the target can predict them, and the settings allow it."""
     name, ssd, rcnn = "detector", "SSD-lite", "Mask R-CNN"
     if request.masks is not None:
         value = rcnn if request.masks else ssd
         command: CommandName = "train-maskrcnn" if request.masks else "train-ssd"
         return Choice(name, value, REQUESTED, command)
-    if facts.masks == 1 and request.target in ("cpu", "gpu"):
-        return Choice(name, rcnn, f"all objects have masks, and a {request.target} can predict them", "train-maskrcnn")
     if not facts.masks:
         return Choice(name, ssd, "objects have boxes and no masks", "train-ssd")
-    reason = f"a Mask R-CNN is slow on a {request.target}" if facts.masks == 1 else "not all objects have masks"
-    return Choice(name, ssd, f"it predicts boxes alone: {reason}; `masks=True` trains one", "train-ssd")
+    if facts.masks < 1 or request.target not in ("cpu", "gpu"):
+        reason = f"a Mask R-CNN is slow on a {request.target}" if facts.masks == 1 else "not all objects have masks"
+        return Choice(name, ssd, f"it predicts boxes alone: {reason}; `masks=True` trains one", "train-ssd")
+    if others := _not_of_maskrcnn(request.values):
+        return Choice(
+            name, ssd, f"it predicts boxes alone: no Mask R-CNN has {listed(others)} as requested", "train-ssd"
+        )
+    return Choice(name, rcnn, f"all objects have masks, and a {request.target} can predict them", "train-maskrcnn")
+
+
+def _not_of_maskrcnn(values: Values) -> list[str]:
+    """The settings that a Mask R-CNN does not have, or not with these values."""
+    return [name for name, value in values.items() if not accepts(MaskRcnnRecipe(), name, value)]
+
+
+def _check_masks(request: PlanRequest) -> None:
+    """Raise if masks are requested with settings that exclude them."""
+    if request.masks and (others := _not_of_maskrcnn(request.values)):
+        them = "it" if len(others) == 1 else "them"
+        hint = f"leave {them} out, or train without masks: `masks=False`"
+        raise ArgumentError(f"no Mask R-CNN has {listed(others)} as requested", hint=hint)
 
 
 def _net(facts: TrainingFacts, request: PlanRequest, command: CommandName, minutes: float) -> Choice:

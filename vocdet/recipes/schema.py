@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from vocdet.errors import RecipeError, raise_all
+from vocdet.errors import RecipeError, VocdetError, raise_all
 from vocdet.recipes.nets import any_net_fault, net_fault
 from vocdet.wording import listed
 
@@ -379,6 +379,19 @@ def changed(recipe: R, **values: object) -> R:
     if values:
         raise ValueError(f"no recipe has {', '.join(values)}")
     return dataclasses.replace(recipe, **sections)
+
+
+def accepts(recipe: Recipe, name: str, value: object) -> bool:
+    """Whether the recipe has a field of this name, in any section, that can have this value."""
+    sections = [getattr(recipe, field.name) for field in dataclasses.fields(recipe)]
+    for section in sections:
+        if name in (field.name for field in dataclasses.fields(section)):
+            try:
+                dataclasses.replace(section, **{name: value})
+            except VocdetError:
+                return False
+            return True
+    return False
 
 
 def check_side(size: int, *, smallest: int = SMALLEST) -> None:
