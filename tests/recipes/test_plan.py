@@ -84,6 +84,27 @@ def test_a_net_with_a_detector_to_start_from_needs_no_classifier() -> None:
         assert "train-backbone" in [one.name for one in plan(many, **other).commands]
 
 
+@pytest.mark.parametrize(
+    ("values", "masks", "reason"),
+    [
+        ({"weights": "coco"}, None, "the weights coco are those of a detector, which starts from them itself"),
+        ({"weights": "last"}, None, "the weights last are those of a detector, which starts from them itself"),
+        ({"net": "resnet50"}, True, "no classifier is trained on resnet50"),
+    ],
+)
+def test_weights_of_detectors_and_a_resnet_have_no_classifier_first(
+    values: dict[str, Any], masks: bool | None, reason: str
+) -> None:
+    made = plan({"labels": 31}, values=values, masks=masks)
+    assert [one.name for one in made.commands] == ["train-maskrcnn" if masks else "train-ssd", "eval"]
+    assert made.commands[0].settings.items() >= values.items()
+    assert (choice(made, "classifier").value, choice(made, "classifier").reason) == ("none", reason)
+    assert len(plan({"labels": 31}, values=values, masks=masks, classifier=0.0).commands) == 2
+    with pytest.raises(ArgumentError, match=f"^a classifier of 2 minutes is impossible: {reason} ") as caught:
+        plan({"labels": 31}, values=values, masks=masks, classifier=2.0)
+    assert caught.value.hint == "train without one: `classifier=0`"
+
+
 def test_in_a_minute_there_is_no_time_for_a_classifier() -> None:
     made = plan({"labels": 31}, minutes=1.0)
     assert [one.name for one in made.commands] == ["train-ssd", "eval"]

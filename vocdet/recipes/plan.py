@@ -8,6 +8,7 @@ from math import ceil
 from typing import Literal
 
 from vocdet.errors import ArgumentError
+from vocdet.recipes.nets import RESNET
 from vocdet.recipes.schema import MaskRcnnRecipe, accepts
 from vocdet.wording import counted, listed
 
@@ -34,6 +35,7 @@ CLASSIFIER_SHARE = 0.15  # of the minutes
 CLASSIFIER_LABELS = 4  # from which a classifier first pays
 SHORTEST_CLASSIFIER = 0.5  # minutes
 CROP, SMALL_CROP = 128, 96  # pixels of the classifier's input
+OF_DETECTORS = ("coco", "last")  # weights
 OF_BOTH = ("net", "weights", "reduced_tail", "flip", "rotate", "cache", "workers", "precision", "seed")  # settings
 REQUESTED = "as requested"
 CHOICE_NAMES = {"split": "images", "backbone_lr": "backbone"}  # of choices, where they differ from their settings
@@ -124,6 +126,7 @@ def plan_training(facts: TrainingFacts, request: PlanRequest = PlanRequest()) ->
     contradicts itself.
     """
     _check_masks(request)
+    _check_classifier(request)
     task, split = _task(facts, request), _split(facts)
     net = _net(facts, request, task.command, request.minutes - _classifier_minutes(facts, request))
     started = _starts_from_detector(facts, request, task, net)
@@ -281,10 +284,28 @@ def _starts_from_detector(facts: TrainingFacts, request: PlanRequest, task: Choi
     return usual and task.command == "train-ssd" and net.value in facts.starts
 
 
+def no_classifier(values: Values) -> str:
+    """Why no classifier can be trained with these settings; "" if one can."""
+    if values.get("net") == RESNET:
+        return f"no classifier is trained on {RESNET}"
+    if (weights := values.get("weights")) in OF_DETECTORS:
+        return f"the weights {weights} are those of a detector, which starts from them itself"
+    return ""
+
+
+def _check_classifier(request: PlanRequest) -> None:
+    """Raise if a classifier is requested with settings that exclude it."""
+    if request.classifier and (none := no_classifier(request.values)):
+        hint = "train without one: `classifier=0`"
+        raise ArgumentError(f"a classifier of {counted(request.classifier, 'minute')} is impossible: {none}", hint=hint)
+
+
 def _classifier_minutes(facts: TrainingFacts, request: PlanRequest, *, started: bool = False) -> float:
     if request.classifier is not None:
         return request.classifier
-    if started or facts.labels < CLASSIFIER_LABELS or request.minutes * CLASSIFIER_SHARE < SHORTEST_CLASSIFIER:
+    if started or no_classifier(request.values):
+        return 0.0
+    if facts.labels < CLASSIFIER_LABELS or request.minutes * CLASSIFIER_SHARE < SHORTEST_CLASSIFIER:
         return 0.0
     crops = facts.speed * (REFERENCE / CROP) ** 2  # per second
     enough = ENOUGH_EPOCHS * facts.objects / crops / 60 if crops else request.minutes
@@ -296,6 +317,8 @@ def _classifier(facts: TrainingFacts, request: PlanRequest, minutes: float, *, s
         reason = REQUESTED
     elif started:
         reason = "the detector starts from one that is part of vocdet, and learns more in the time without it"
+    elif none := no_classifier(request.values):
+        reason = none
     elif facts.labels < CLASSIFIER_LABELS:
         reason = f"{counted(facts.labels, 'label')}: the detector learns to distinguish so few by itself"
     elif not minutes:

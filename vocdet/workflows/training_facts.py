@@ -15,8 +15,7 @@ from vocdet.data.stats import stats
 from vocdet.models.backbones.backbone import parse_net
 from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
-from vocdet.recipes.nets import RESNET
-from vocdet.recipes.plan import MIRRORED_ALIKE, REFERENCE, ROTATED_ALIKE, Looks, TrainingFacts, Values
+from vocdet.recipes.plan import MIRRORED_ALIKE, REFERENCE, ROTATED_ALIKE, Looks, TrainingFacts, Values, no_classifier
 from vocdet.runs.setup import RunOptions, starting_weights
 from vocdet.runs.start import initialize
 from vocdet.runs.weights_choice import bundled_starts
@@ -29,7 +28,6 @@ from vocdet.workflows.training_data import TrainingData
 
 NONE = np.empty(0, np.int64)
 ENOUGH_OBJECTS = 100  # of val
-OF_DETECTORS = ("coco", "last")  # weights
 NET = "mb3-small"  # on which speed is measured
 STEPS, SLOW_STEPS, LONGEST = 10, 3, 20.0  # of the measurement, the first ones that do not count, and its seconds
 
@@ -85,7 +83,7 @@ def looks(train: Dataset, val: Dataset, values: Values, options: RunOptions) -> 
     if not can_tell(train, val):
         return Looks()  # without a search for weights
     net, weights = str(values.get("net", NET)), str(values.get("weights", "auto"))
-    if net == RESNET or weights in OF_DETECTORS:  # of which no classifier is made
+    if no_classifier(values):
         net, weights = NET, "auto"
     start = starting_weights(weights, parse_net(net), options, "backbone")
     spec = ClassifierSpec(start.backbone, train.labels, 96, *start.normalization)
