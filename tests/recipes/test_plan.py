@@ -117,6 +117,14 @@ def test_a_dataset_without_splits_is_split_first() -> None:
     assert choice(made, "split").value == "205 train, 87 val, 72 test"
 
 
+def test_a_seed_among_the_settings_is_that_of_every_command() -> None:
+    made = plan({"divided": False, "labels": 31}, values={"seed": 7})
+    assert [(one.name, one.settings.get("seed")) for one in made.commands] == [
+        ("split", 7), ("train-backbone", 7), ("train-ssd", 7), ("eval", None),
+    ]  # fmt: skip
+    assert made.request.seed == 7
+
+
 def test_without_test_images_training_leaves_val_to_the_evaluation() -> None:
     made = plan({"test": 0})
     assert command(made, "train-ssd").settings["split"] == "train"

@@ -82,8 +82,11 @@ class PlanRequest:
     minutes: float = 30.0  # of training, classifier and detector together
     classifier: float | None = None  # minutes of it; 0: none; None: as the plan says
     masks: bool | None = None  # whether to predict masks; None: as the plan says
-    seed: int = 0
+    seed: int = 0  # of all commands; a seed among the values replaces it
     values: Values = field(default_factory=dict)  # settings of the detector's recipe, which the plan does not change
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", self.values.get("seed", self.seed))
 
 
 @dataclass(frozen=True, slots=True)
