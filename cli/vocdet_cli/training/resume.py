@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from typer.core import TyperCommand
 
 from vocdet.errors import ArgumentError
@@ -31,6 +32,15 @@ class ResumableCommand(TyperCommand):
             if word == "--resume" and (i + 1 == len(args) or args[i + 1].startswith("-")):
                 words.append(LAST_RUN)
         return super().parse_args(ctx, words)
+
+
+def given_words(context: typer.Context) -> dict[str, str]:
+    """The parameters on the command line by name, with the words for them: `--skip-bad`, `DATA`."""
+    return {
+        str(one.name): one.opts[0] if one.opts[0].startswith("-") else str(one.name).upper()
+        for one in context.command.params
+        if (source := context.get_parameter_source(str(one.name))) and source.name == "COMMANDLINE"
+    }
 
 
 @dataclass(frozen=True, slots=True)

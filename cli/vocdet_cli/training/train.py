@@ -25,7 +25,7 @@ from vocdet_cli.startup import load_torch
 from vocdet_cli.training import launch
 from vocdet_cli.training.options import LearningOptions, training_options
 from vocdet_cli.training.progress import print_end, show_events, shown_downloads, training_bar
-from vocdet_cli.training.resume import Request, ResumableCommand
+from vocdet_cli.training.resume import Request, ResumableCommand, given_words
 from vocdet_cli.training.summary import print_backbone_start, print_detector_start
 
 if TYPE_CHECKING:
@@ -54,12 +54,15 @@ class PlanOptions(LearningOptions):
 
 
 OPTIONS = "net weights size split batch epochs lr backbone_lr freeze mosaic flip rotate cache workers"
+OF_RESUME = ("resume", "runs", "device", "dry_run")  # parameters that a training to continue takes
 
 
 @app.command("train", cls=ResumableCommand)
 @training_options(SsdRecipe, OPTIONS, shared=PlanOptions)
 def train(
     options: PlanOptions,
+    context: typer.Context,
+    *,
     minutes: Annotated[float, typer.Option(min=0.1, max=1e6, help="Minutes of training, for all steps together.")] = 30,
     target: Annotated[Target, typer.Option("--for", help="Device that the detector will run on.")] = "phone",
     classifier: Annotated[
@@ -72,7 +75,8 @@ def train(
     ] = None,
     seed: Seed = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and its commands, and train nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show the plan and its commands, or what --resume has left, and train nothing."),
     ] = False,
 ) -> None:
     """Do all of it: check, split, plan, train a classifier and a detector, evaluate.
@@ -84,28 +88,50 @@ def train(
     if len(launch.devices(options.device)) > 1:
         hint = "show the commands with --dry-run, and run them one by one on several devices"
         raise DeviceError("this command trains on one device", hint=hint)
+    if options.resume is not None:
+        _resume(options, options.resume, given_words(context), dry_run=dry_run)
+        return
     from vocdet.recipes.load import load_recipe
 
     task: Literal["ssd", "maskrcnn"] = "maskrcnn" if masks else "ssd"
-    values = load_recipe(task, settings=options.settings or (), values=options.values).values()
-    if options.resume is not None and (values or options.data):
-        hint = "a training continues with its own plan and dataset"
-        raise ArgumentError("--resume excludes a dataset and settings", hint=hint)
+    own_seed = {"seed": seed} if "seed" in given_words(context) else {}  # replaces one of --set
+    values = load_recipe(task, settings=options.settings or (), values={**options.values, **own_seed}).values()
     load_torch()
     from vocdet.recipes.plan import PlanRequest
+
+    request = PlanRequest(target=target, minutes=minutes, classifier=classifier, masks=masks, seed=seed, values=values)
+    if session := _planned(options, request, dry_run=dry_run):
+        _carry_out(session, options)
+
+
+def _resume(options: PlanOptions, name: str, given: Mapping[str, str], *, dry_run: bool) -> None:
+    """Continue a session, or show what is left of it."""
+    if others := [word for parameter, word in given.items() if parameter not in OF_RESUME]:
+        hint = "a training continues with its own plan and dataset"
+        raise ArgumentError(f"--resume excludes a dataset and settings: {', '.join(others)}", hint=hint)
+    load_torch()
     from vocdet.workflows.train import Session
 
-    if options.resume is not None:
-        session = Session.resume(options.runs, options.resume)
+    session = Session.resume(options.runs, name)
+    if dry_run:
+        _show_remaining(session)
     else:
-        request = PlanRequest(
-            target=target, minutes=minutes, classifier=classifier, masks=masks, seed=seed, values=values
-        )
-        planned = _planned(options, request, dry_run=dry_run)
-        if planned is None:
-            return
-        session = planned
-    _carry_out(session, options)
+        _carry_out(session, options)
+
+
+def _show_remaining(session: Session) -> None:
+    """Print the commands that are left; a training that has begun continues in its run."""
+    source, runs = _source(session), session.path.parent
+    if not session.remaining:
+        render.done("nothing is left: every command of the plan is done")
+        return
+    render.out.print("what is left, in single commands:")
+    for planned in session.remaining:
+        run = session.unfinished(planned)
+        line = render.command(planned.name, "--resume", str(run)) if run else ""
+        line = line or _line(session.resolved(planned), source, runs)
+        render.out.print(f"  [bold]{escape(line)}[/]", soft_wrap=True)
+    render.done("trained nothing", then=render.command("train", "--resume", str(session.path)))
 
 
 def _planned(options: PlanOptions, request: PlanRequest, *, dry_run: bool) -> Session | None:

@@ -90,6 +90,13 @@ def test_an_interrupted_training_says_how_to_continue_and_continues(
         code, out, _ = vocdet("train", "--resume", "--device", "cpu")
     assert code == 130
     assert f"next: vocdet train --resume {session.path}\n" in out
+    code, out, _ = vocdet("train", "--resume", "--dry-run")
+    assert code == 0
+    assert out == (
+        "what is left, in single commands:\n  vocdet train-ssd --resume runs/ssd-mb1-0.25-1\n"
+        f"  vocdet eval --data {root} --split test --interval\n"
+        f"trained nothing\nnext: vocdet train --resume {session.path}\n"
+    )
     code, _, err = vocdet("train", root, *TINY, "--minutes", 1)
     assert code == 0
     assert f"unfinished: vocdet train --resume {session.path} continues it" in err
@@ -97,6 +104,37 @@ def test_an_interrupted_training_says_how_to_continue_and_continues(
     assert code == 0
     assert re.findall(r"^\$ (vocdet \S+)", out, re.MULTILINE) == ["vocdet train-ssd", "vocdet eval"]
     assert "Saved to runs/ssd-mb1-0.25-1" in out
+    code, out, _ = vocdet("train", "--resume", session.path, "--dry-run")
+    assert (code, out) == (0, "nothing is left: every command of the plan is done\n")
+
+
+def test_a_dry_run_of_a_session_that_has_trained_nothing_shows_all_its_commands(vocdet: Run, root: Path) -> None:
+    source, options = Source(root), RunOptions(runs=Path("runs"), device="cpu")
+    Session.start(prepare(source, PlanRequest(), options).plan, source, Path("runs"))
+    code, out, _ = vocdet("train", "--resume", "--dry-run")
+    assert code == 0
+    assert re.findall(r"^  vocdet (\S+)", out, re.MULTILINE) == ["split", "train-ssd", "eval"]
+    assert not (root / "ImageSets").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--minutes", 30), ("--for", "phone"), ("--classifier", 0), ("--masks",), ("--seed", 0), ("--from", "voc"),
+        ("--skip-bad",), ("--set", "train.clip=5"), ("--size", 64),
+    ],
+)  # fmt: skip
+def test_options_of_a_new_training_are_refused_by_one_to_continue(vocdet: Run, words: tuple[object, ...]) -> None:
+    code, _, err = vocdet("train", "--resume", "--device", "cpu", "--runs", "runs", "--dry-run", *words)
+    assert code == 1
+    assert f"--resume excludes a dataset and settings: {words[0]}\n" in err
+
+
+def test_a_seed_given_as_an_option_replaces_one_among_the_settings(vocdet: Run, root: Path) -> None:
+    code, out, _ = vocdet("train", root, *TINY, "--dry-run", "--set", "train.seed=7")
+    assert (code, out.count(" --seed 7")) == (0, 2)
+    code, out, _ = vocdet("train", root, *TINY, "--dry-run", "--set", "train.seed=7", "--seed", 3)
+    assert (code, out.count(" --seed 3"), out.count(" --seed 7")) == (0, 2, 0)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OutputError("cannot be written: no space left on device")])
@@ -116,6 +154,7 @@ def test_an_interruption_between_the_trainings_says_how_to_continue(
     ("words", "problem"),
     [
         (("--resume", "--size", 64), "--resume excludes a dataset and settings"),
+        (("a-folder", "--resume"), "--resume excludes a dataset and settings: DATA"),
         (("--resume",), "no unfinished training by a plan"),
         (("--device", "0,1"), "this command trains on one device"),
         (("--size", 5), "size is 5"),
