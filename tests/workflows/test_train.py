@@ -131,6 +131,18 @@ def test_a_training_that_ended_before_its_record_knew_is_not_repeated(
     assert [path.name for path in runs.glob("ssd-*")] == ["ssd-mb1-0.25-1"]
 
 
+def test_splits_that_were_written_before_the_record_knew_are_kept(root: Path, runs: Path, quick_facts: None) -> None:
+    session = Session.start(planned(root, runs), Source(root), runs)
+    before, (split, *_) = session.path.read_bytes(), session.remaining
+    assert len(list(session.events(split, options(runs)))) == 1
+    session.path.write_bytes(before)
+    texts = {path: path.read_text() for path in (root / "ImageSets" / "Main").iterdir()}
+    again = Session.resume(runs)
+    assert list(again.events(split, options(runs))) == []
+    assert [command.name for command in again.remaining] == ["train-ssd", "eval"]
+    assert {path: path.read_text() for path in (root / "ImageSets" / "Main").iterdir()} == texts
+
+
 def test_a_run_that_vanished_is_trained_again(root: Path, runs: Path, quick_facts: None) -> None:
     session = Session.start(planned(root, runs), Source(root), runs)
     carry_out(session, runs, stop=lambda: True)

@@ -37,7 +37,7 @@ from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.split import SplitOptions, SplitReport, split_dataset
 from vocdet.workflows.train_backbone import BackboneResult, BackboneStart, backbone_events
 from vocdet.workflows.train_detector import DetectorResult, DetectorStart, training_events
-from vocdet.workflows.training_facts import training_facts, with_splits
+from vocdet.workflows.training_facts import is_divided, training_facts, with_splits
 
 Event = SplitReport | BackboneStart | DetectorStart | Step | Epoch | Note | BackboneResult | DetectorResult | EvalResult
 
@@ -156,9 +156,13 @@ class Session:
     def events(
         self, command: PlannedCommand, options: RunOptions, *, progress: Progress | None = None
     ) -> Generator[Event, None, None]:
-        """Carry out a command, or what is left of it, by the function behind it; see there for its events."""
+        """Carry out a command, or what is left of it, by the function behind it; see there for its events.
+
+        A dataset that has splits is not split again: one in memory has those of the plan, and those of a folder may
+        have been written just before the record could say so.
+        """
         if command.name == "split":
-            if isinstance(self.source, Source):  # a dataset in memory has the splits of the plan
+            if isinstance(self.source, Source) and not is_divided(load_dataset(self.source)):
                 seed = int(str(command.settings["seed"]))
                 yield split_dataset(self.source, SplitOptions(seed=seed), progress=progress)
         elif command.name == "eval":

@@ -32,10 +32,14 @@ NET = "mb3-small"  # on which speed is measured
 STEPS, SLOW_STEPS, LONGEST = 10, 3, 20.0  # of the measurement, the first ones that do not count, and its seconds
 
 
+def is_divided(loaded: Loaded) -> bool:
+    """Whether a dataset has a split to train on."""
+    return len(loaded.dataset.splits.get("train", ())) > 0
+
+
 def with_splits(loaded: Loaded, seed: int) -> tuple[Loaded, bool]:
     """The dataset with its splits, or with those that `split` would write; whether it has a split to train on."""
-    splits = loaded.dataset.splits
-    if len(splits.get("train", ())):
+    if is_divided(loaded):
         return loaded, True
     report = split_dataset(loaded, SplitOptions(seed=seed), SplitFiles(dry_run=True))
     return replace(loaded, dataset=replace(loaded.dataset, splits=report.splits)), False

@@ -211,8 +211,11 @@ def _run_commands(session: Session, options: PlanOptions) -> None:
             _train(session, command, run_options, stop)
             continue
         with render.progress("evaluating" if command.name == "eval" else "comparing images") as progress:
-            (result,) = session.events(command, run_options, progress=progress)
-        if command.name == "split":
+            results = list(session.events(command, run_options, progress=progress))
+        result = results[0] if results else None
+        if result is None:
+            render.note("the dataset has its splits")
+        elif command.name == "split":
             split.show(result, same_dataset(source))
             render.done(f"Saved {len(result.files)} files to {result.files[0].parent}")
         else:

@@ -137,6 +137,17 @@ def test_a_seed_given_as_an_option_replaces_one_among_the_settings(vocdet: Run, 
     assert (code, out.count(" --seed 3"), out.count(" --seed 7")) == (0, 2, 0)
 
 
+def test_a_dataset_that_was_split_meanwhile_keeps_its_splits(vocdet: Run, root: Path) -> None:
+    values = {"net": "mb1-0.25", "size": 64, "batch": 4, "epochs": 1, "weights": "none"}
+    source, options = Source(root), RunOptions(runs=Path("runs"), device="cpu")
+    Session.start(prepare(source, PlanRequest(values=values), options).plan, source, Path("runs"))
+    assert vocdet("split", root)[0] == 0
+    code, out, err = vocdet("train", "--resume", "--device", "cpu")
+    assert code == 0, err
+    assert re.findall(r"^\$ (vocdet \S+)", out, re.MULTILINE) == ["vocdet split", "vocdet train-ssd", "vocdet eval"]
+    assert "the dataset has its splits" in err
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OutputError("cannot be written: no space left on device")])
 def test_an_interruption_between_the_trainings_says_how_to_continue(
     vocdet: Run, root: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
