@@ -186,6 +186,30 @@ def test_a_record_that_was_edited_by_hand_is_an_error_if_something_is_missing(
         Session.resume(tmp_path, "train-1")
 
 
+def test_a_damaged_record_does_not_keep_another_session_from_being_found_by_its_run(tmp_path: Path) -> None:
+    session = Session.start(Plan(PlanRequest(), (), ()), Source(tmp_path), tmp_path)
+    session._update(runs={"train-ssd": "ssd-mb2-1"})
+    for number, content in ((2, ""), (3, "[1]"), (4, session.path.read_text()[:-20])):
+        (tmp_path / f"train-{number}.json").write_text(content)
+    (tmp_path / "train-0.json").touch()
+    assert Session.resume(tmp_path, str(tmp_path / "ssd-mb2-1")).path == session.path
+    with pytest.raises(RunError, match="no record of a plan is about this run"):
+        Session.resume(tmp_path, "ssd-mb2-2")
+
+
+@pytest.mark.parametrize("error", [OutputError("cannot be written: no space left on device"), KeyboardInterrupt()])
+def test_a_record_that_cannot_be_written_leaves_no_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(workflow, "write_bytes", fail)
+    with pytest.raises(type(error)):
+        Session.start(Plan(PlanRequest(), (), ()), Source(tmp_path), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_sessions_never_get_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(PlanRequest(), (), ())
     Session.start(plan, Source(tmp_path), tmp_path)

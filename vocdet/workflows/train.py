@@ -5,7 +5,7 @@ A record of the plan, `runs/train-N.json`, says which commands are done, so that
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -101,8 +101,13 @@ class Session:
     @classmethod
     def start(cls, plan: Plan, source: Source | Loaded, runs: Path) -> Session:
         """A new session with the first free number in the folder of the runs; two processes never get the same."""
-        session = cls(_new_record(runs), SessionRecord(plan=plan, source=source.record()), source)
-        session._write()
+        record = SessionRecord(plan=plan, source=source.record())
+        session = cls(_new_record(runs), record, source)
+        try:
+            session._write()
+        except BaseException:
+            session.path.unlink(missing_ok=True)  # an empty file is no record
+            raise
         return session
 
     @classmethod
@@ -233,25 +238,27 @@ def _session_folder(runs: Path, name: str) -> Path:
         if path.is_file():
             return path
     folder = Path(name).name
-    for path in runs.glob(NAME.format("*")):
-        if folder in _read_record(path).runs.values():
+    for path, record in _records(runs):
+        if folder in record.runs.values():
             return path
     raise RunError(
         "no record of a plan is about this run", place=Path(name), hint="resume it with the command that began it"
     )
 
 
-def _unfinished(runs: Path) -> list[tuple[Path, SessionRecord]]:
-    """The unfinished records of a folder, newest first; what is no record is passed over."""
-    found = []
+def _records(runs: Path) -> Iterator[tuple[Path, SessionRecord]]:
+    """The records of a folder, newest first; what is no record is passed over."""
     for path in sorted(runs.glob(NAME.format("*")), key=_session_number, reverse=True):
         try:
             record = _read_record(path)
         except RunError:
             continue
-        if len(record.done) < len(record.plan.commands):
-            found.append((path, record))
-    return found
+        yield path, record
+
+
+def _unfinished(runs: Path) -> Iterator[tuple[Path, SessionRecord]]:
+    """The unfinished records of a folder, newest first."""
+    return ((path, record) for path, record in _records(runs) if len(record.done) < len(record.plan.commands))
 
 
 def _new_record(runs: Path) -> Path:
