@@ -18,7 +18,7 @@ from vocdet_cli.option_groups import Without
 from vocdet_cli.options import Device
 from vocdet_cli.safe import escape
 from vocdet_cli.startup import load_torch
-from vocdet_cli.training.options import LearningOptions, RecipeFile, training_options
+from vocdet_cli.training.options import RECIPE_HELP, LearningOptions, training_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +30,14 @@ app = typer.Typer()
 
 SHOWN = 10  # proposals
 DEFAULT_RECIPE = "ssdlite-mb3-small"
+OF_RECIPE = {"net": "mb3-small"}  # what its defaults are, where they differ from those of an SSD-lite
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SubsetOptions(LearningOptions):
     """How detectors on splits of a dataset are trained."""
 
-    recipe: RecipeFile = DEFAULT_RECIPE
+    recipe: Annotated[str, typer.Option("--recipe", metavar="NAME|FILE", help=RECIPE_HELP)] = DEFAULT_RECIPE
     device: Device = "auto"
 
 
@@ -56,7 +57,10 @@ class JudgeOptions(SubsetOptions):
 
 
 @app.command()
-@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=Annotated[JudgeOptions, Without("runs")])
+@training_options(
+    SsdRecipe, "minutes net weights size batch epochs", shared=Annotated[JudgeOptions, Without("runs")],
+    shown=OF_RECIPE,
+)  # fmt: skip
 def audit(
     options: JudgeOptions,
     out: Annotated[Path, typer.Option(help="Folder of the results and of the folds.")] = Path("audit"),

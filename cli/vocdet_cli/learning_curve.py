@@ -9,7 +9,7 @@ import typer
 
 from vocdet.recipes.schema import SsdRecipe
 from vocdet_cli import render
-from vocdet_cli.audit import SubsetOptions, trainings
+from vocdet_cli.audit import OF_RECIPE, SubsetOptions, trainings
 from vocdet_cli.option_groups import Without
 from vocdet_cli.options import Seed
 from vocdet_cli.startup import load_torch
@@ -23,7 +23,10 @@ app = typer.Typer()
 
 
 @app.command("learning-curve")
-@training_options(SsdRecipe, "minutes net weights size batch epochs", shared=Annotated[SubsetOptions, Without("runs")])
+@training_options(
+    SsdRecipe, "minutes net weights size batch epochs", shared=Annotated[SubsetOptions, Without("runs")],
+    shown=OF_RECIPE,
+)  # fmt: skip
 def learning_curve(
     options: SubsetOptions,
     split: Annotated[str, typer.Option(help="Split to evaluate on.", show_default="test, or else val")] = "",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from vocdet_cli.audit import DEFAULT_RECIPE, OF_RECIPE
 
 from tests.workflows.test_audit import BAD, GOOD, STEMS
+from vocdet.recipes.load import load_recipe
+from vocdet.recipes.schema import SsdRecipe
+from vocdet.runs.facts import flatten
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = (
@@ -63,3 +68,10 @@ def test_folds_are_trained_once_and_what_is_accepted_is_corrected(
     assert code == 0, err
     assert path.read_text().count("<object>") == 2
     assert ".vocdet-backup" in out
+
+
+def test_the_help_shows_the_defaults_of_its_recipe() -> None:
+    recipe = load_recipe("ssd", DEFAULT_RECIPE).recipe
+    flat = flatten(dataclasses.asdict(recipe)), flatten(dataclasses.asdict(SsdRecipe()))
+    differing = {name.split(".")[1]: value for name, value in flat[0].items() if value != flat[1][name]}
+    assert differing == OF_RECIPE

@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 
 import typer
@@ -21,14 +22,10 @@ from vocdet_cli.options import DEFAULT_RUNS, ReadOptions, Runs, SomeData
 if TYPE_CHECKING:
     from vocdet.recipes.load import Resolved
 
+RECIPE_HELP = "Recipe: a name that `vocdet recipes` lists, a .toml file, or a run."
 RecipeFile = Annotated[
     str | None,
-    typer.Option(
-        "--recipe",
-        metavar="NAME|FILE",
-        help="Recipe: a name that `vocdet recipes` lists, a .toml file, or a run.",
-        show_default="the defaults below",
-    ),
+    typer.Option("--recipe", metavar="NAME|FILE", help=RECIPE_HELP, show_default="the defaults below"),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -81,11 +78,13 @@ class TrainingOptions(LearningOptions):
     seeds: Seeds = 1
 
 
-def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOptions) -> Callable[[Command], Command]:
+def training_options(
+    recipe: type[Recipe], names: str, shared: Any = TrainingOptions, *, shown: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Command], Command]:
     """Add to a command the options of `TrainingOptions`, and one for each of these fields of its recipe.
 
     The command receives a `TrainingOptions`, or a value of another such class, followed by its own options. Help lists
-    the fields in the order of `names`.
+    the fields in the order of `names`; `shown` are the defaults of a command whose defaults are not the recipe's.
     """
     homes = {field.name: type(section) for section in _recipe_sections(recipe) for field in dataclasses.fields(section)}
     fields = names.split()
@@ -93,7 +92,7 @@ def training_options(recipe: type[Recipe], names: str, shared: Any = TrainingOpt
     def decorate(command: Command) -> Command:
         common = group_options(shared)
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-        of_recipe = [command_option(name, _option_type(homes[name], name), None) for name in fields]
+        of_recipe = [command_option(name, _option_type(homes[name], name, shown.get(name)), None) for name in fields]
 
         @functools.wraps(command)
         def call(**arguments: Any) -> None:
@@ -111,22 +110,23 @@ def _recipe_sections(recipe: type[Recipe]) -> list[Any]:
     return [getattr(defaults, section.name) for section in dataclasses.fields(defaults)]
 
 
-def _option_type(section: type, field: str) -> Any:
+def _option_type(section: type, field: str, shown: str | None) -> Any:
     """The annotated type of a field's option: the field's type, or None if the option is absent."""
     type_ = get_type_hints(section)[field]
     if get_origin(type_) is tuple:
         raise ValueError(f"{field} is a list: only --set can give it")
-    return Annotated[type_ | None, from_recipe(section, field)]
+    return Annotated[type_ | None, _from_recipe(section, field, shown)]
 
 
-def from_recipe(section: type, field: str) -> Any:
-    """The option for a field of a recipe: `lr: Annotated[float | None, from_recipe(SsdTrain, "lr")] = None`.
+def _from_recipe(section: type, field: str, shown: str | None) -> Any:
+    """The option for a field of a recipe, whose help and default are those of the field, unless one is to be shown.
 
-    Help and default come from the field; the parameter is None if the option is absent.
+    The parameter is None if the option is absent.
     """
     default = _field(section, field).default
     panel = re.sub("^(Ssd|Rcnn)", "", section.__name__)
-    shown = toml(default) if isinstance(default, (bool, tuple)) else str(default)
+    if shown is None:
+        shown = toml(default) if isinstance(default, (bool, tuple)) else str(default)
     parser = batch_size if field == "batch" else None
     return typer.Option(help=help_of(section, field), show_default=shown, parser=parser, rich_help_panel=panel)
 

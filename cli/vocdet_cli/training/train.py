@@ -54,11 +54,12 @@ class PlanOptions(LearningOptions):
 
 
 OPTIONS = "net weights size split batch epochs lr backbone_lr freeze mosaic flip rotate cache workers"
+PLANNED = "net size split epochs backbone_lr flip rotate"  # of these, what the plan chooses
 OF_RESUME = ("resume", "runs", "device", "dry_run")  # parameters that a training to continue takes
 
 
 @app.command("train", cls=ResumableCommand)
-@training_options(SsdRecipe, OPTIONS, shared=PlanOptions)
+@training_options(SsdRecipe, OPTIONS, shared=PlanOptions, shown=dict.fromkeys(PLANNED.split(), "as planned"))
 def train(
     options: PlanOptions,
     context: typer.Context,
