@@ -115,10 +115,10 @@ def _option_type(section: type, field: str, shown: str | None) -> Any:
     type_ = get_type_hints(section)[field]
     if get_origin(type_) is tuple:
         raise ValueError(f"{field} is a list: only --set can give it")
-    return Annotated[type_ | None, _from_recipe(section, field, shown)]
+    return Annotated[type_ | None, from_recipe(section, field, shown)]
 
 
-def _from_recipe(section: type, field: str, shown: str | None) -> Any:
+def from_recipe(section: type, field: str, shown: str | None = None) -> Any:
     """The option for a field of a recipe, whose help and default are those of the field, unless one is to be shown.
 
     The parameter is None if the option is absent.
