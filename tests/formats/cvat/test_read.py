@@ -258,6 +258,20 @@ def test_the_last_shape_stays_to_the_end(tmp_path: Path) -> None:
     assert lefts(video(tmp_path, track(at(3, 10)))) == [[], [], [], [10], [10]]
 
 
+def test_a_track_without_shapes_is_empty(tmp_path: Path) -> None:
+    found = video(tmp_path, track(), track(at(4, 10)))
+    assert (lefts(found), found.findings) == ([[], [], [], [], [10]], ())
+
+
+@pytest.mark.parametrize("name", ["size", "start_frame", "frame_filter", "frame"])
+def test_numbers_of_thousands_of_digits_are_no_frames(tmp_path: Path, name: str) -> None:
+    number = "9" * 5000
+    meta = f"<{name}>{'step=' if name == 'frame_filter' else ''}{number}</{name}>"
+    shape = at(0, 10).replace('"0"', f'"{number}"', 1) if name == "frame" else at(0, 10)
+    found = cvat.scan(Source(make(tmp_path, export(track(shape), meta=meta), images=("images/frame_000000.png",))))
+    assert [one.code for one in found.findings if one.severity == "error"] == ["cvat.track.frame"] * (name == "frame")
+
+
 def test_frames_that_are_written_count_as_they_are(tmp_path: Path) -> None:
     assert lefts(video(tmp_path, track(*(at(frame, 7 * frame) for frame in range(5))))) == [[0], [7], [14], [21], [28]]
 

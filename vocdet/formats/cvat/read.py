@@ -15,7 +15,7 @@ from vocdet.data.source_terms import CVAT
 from vocdet.files import read_limited
 from vocdet.formats.cvat.layout import LARGEST_FILE, find_layout, frame_number
 from vocdet.formats.cvat.shapes import read_items
-from vocdet.formats.cvat.tracks import shape_of, shapes_by_frame
+from vocdet.formats.cvat.tracks import is_frame_number, shape_of, shapes_by_frame
 from vocdet.formats.images.facts import Size
 from vocdet.formats.images.lookup import ImageIndex
 from vocdet.formats.scan import Progress, Scan, Source
@@ -123,14 +123,16 @@ class _Video:
 
     def _frames(self) -> Sequence[int]:
         """The frames of the video: as many as the task has, else from the first to the last in a track."""
-        found = [int(text) for shape in self.root.iterfind("track/*") if (text := shape.get("frame", "")).isdecimal()]
+        found = [
+            int(text) for shape in self.root.iterfind("track/*") if is_frame_number(text := shape.get("frame", ""))
+        ]
         first, last = min(found, default=0), max(found, default=-1)
         meta = {name: self.root.findtext(f"meta//{name}") or "" for name in ("size", "start_frame", "frame_filter")}
         step = meta["frame_filter"].strip().removeprefix("step=")
-        steps = int(step) if step.isdecimal() and int(step[:9]) > 0 else 1
-        start = int(meta["start_frame"]) if meta["start_frame"].isdecimal() else 0
-        if meta["size"].isdecimal() and int(meta["size"][:9]) and start <= first:
-            return range(start, start + int(meta["size"][:9]) * steps, steps)[:MOST_FRAMES]
+        steps = (int(step) if is_frame_number(step) else 0) or 1
+        start = int(meta["start_frame"]) if is_frame_number(meta["start_frame"]) else 0
+        if is_frame_number(meta["size"]) and int(meta["size"]) and start <= first:
+            return range(start, start + int(meta["size"]) * steps, steps)[:MOST_FRAMES]
         return range(first, last + 1)[:MOST_FRAMES]
 
     def _names(self, frames: Sequence[int]) -> dict[int, str]:

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from lxml import etree
 
@@ -27,6 +28,11 @@ class CvatShape:
     attributes: Mapping[str, str]
     line: int
     track: str = ""  # the id of its track
+
+
+def is_frame_number(text: str) -> bool:
+    """Whether a text is the number of a frame, of nine digits at most."""
+    return text.isdecimal() and len(text) < 10
 
 
 def shape_of(element: etree._Element, label: str | None = None, track: str = "") -> CvatShape:
@@ -63,14 +69,14 @@ def _track(track: etree._Element, frames: Sequence[int], note: Note) -> Iterator
         text = element.get("frame", "")
         if element.tag == "attribute":
             continue
-        if not text.isdecimal() or len(text) > 9:
+        if not is_frame_number(text):
             hint = "write the number of a frame"
             note("cvat.track.frame", "error", f"its frame is {text[:40]!r}", int(element.sourceline or 0), hint)
             continue
         known[int(text)] = shape_of(element, label, number)
     order = sorted(known)
     skipped = 0
-    for frame, after in zip(order, [*order[1:], None], strict=True):
+    for frame, after in zip_longest(order, order[1:]):
         shape = known[frame]
         if shape.values.get("outside") == "1":
             continue
