@@ -13,7 +13,7 @@ from vocdet.errors import ArgumentError, DatasetError, ManyErrors, OutputError
 from vocdet.formats import registry
 from vocdet.formats.scan import Scan, Source
 from vocdet.formats.voc import image_sets
-from vocdet.workflows.convert import WriteOptions
+from vocdet.workflows.convert import WriteOptions, convert
 from vocdet.workflows.label_changes import LabelChanges
 from vocdet.workflows.reshape import merge_datasets, remap_dataset, sample_dataset
 
@@ -139,6 +139,18 @@ def test_a_new_dataset_inside_its_source_is_refused(make_voc: MakeVoc, tmp_path:
     ):
         with pytest.raises(OutputError, match=r"is inside .*set and would be read as part of it"):
             make(root / "deep" / "new")
+
+
+def test_a_new_dataset_inside_that_of_a_source_file_is_refused(make_voc: MakeVoc, tmp_path: Path) -> None:
+    convert(Source(make_voc({"a": [DOG], "b": [DOG]})), tmp_path / "coco", "coco")
+    source = Source(tmp_path / "coco" / "annotations" / "instances.json")
+    for make in (
+        lambda target: remap_dataset(source, target, LabelChanges(rename=["dog=cat"])),
+        lambda target: sample_dataset(source, target, 1),
+        lambda target: merge_datasets([source, Source(tmp_path / "set")], target),
+    ):
+        with pytest.raises(OutputError, match=r"is inside .*coco and would be read as part of it"):
+            make(tmp_path / "coco" / "new")
 
 
 def test_datasets_are_merged(make_voc: MakeVoc, tmp_path: Path) -> None:

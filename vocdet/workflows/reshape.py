@@ -70,7 +70,7 @@ def remap_dataset(
         hint = 'use `rename={"old": "new"}`, `merge=...`, `drop=...`, `keep=...` or `file=...`'
         raise ArgumentError("no label changes", hint=hint)
     check_target(target, [source.path])
-    clean = _read(source, options, progress)
+    clean = _read(source, target, options, progress)
     scan, old = clean.scan, clean.scan.dataset
     new_names = resolve_changes(old.labels, changes)
     changed = relabel(old, new_names)
@@ -138,7 +138,7 @@ def merge_datasets(
         raise ArgumentError("a dataset is given twice", hint="give each dataset once")
     paths = [source.path for source in sources]
     check_target(target, paths)
-    clean = [_read(source, options, progress) for source in sources]
+    clean = [_read(source, target, options, progress) for source in sources]
     scans = [one.scan for one in clean]
     names = source_names(paths)
     named = [NamedDataset(name, scan.dataset) for name, scan in zip(names, scans, strict=True)]
@@ -209,7 +209,7 @@ def sample_dataset(
 ) -> SampleReport:
     """Write a sample of `count` images that keeps the shares of labels and splits; by default in the same format."""
     check_target(target, [source.path])
-    clean = _read(source, options, progress)
+    clean = _read(source, target, options, progress)
     scan, dataset = clean.scan, clean.scan.dataset
     if not 0 < count <= len(dataset):
         problem = f"a sample of {count} is impossible: the dataset has {len(dataset)} images"
@@ -227,9 +227,11 @@ def native(scan: Scan) -> WrittenFormat:
     return next((format for format in get_args(WrittenFormat) if format == scan.format), "coco")
 
 
-def _read(source: Source, options: WriteOptions, progress: Progress | None) -> Clean:
+def _read(source: Source, target: Path, options: WriteOptions, progress: Progress | None) -> Clean:
     """Read a dataset with its splits; the errors in its files are raised together, or left out."""
-    return read_clean(source, without_images=options.images == "none", progress=progress)
+    clean = read_clean(source, without_images=options.images == "none", progress=progress)
+    check_target(target, [clean.scan.dataset.root])  # for a source file, the root may be further up
+    return clean
 
 
 def _write(dataset: Dataset, folder: Path, to: WrittenFormat, options: WriteOptions) -> WrittenDataset:
