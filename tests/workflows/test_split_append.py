@@ -95,6 +95,26 @@ def test_appending_extends_folds_and_files_per_label(make_voc: MakeVoc) -> None:
         append_to_split(Source(root), SplitOptions(kfold=4))
 
 
+@pytest.mark.parametrize("missing", [(2, 3), (1,), (2,)])
+def test_folds_of_which_some_are_missing_are_not_extended(make_voc: MakeVoc, missing: tuple[int, ...]) -> None:
+    root = grown(make_voc, options=SplitOptions(kfold=3))
+    for number in missing:
+        for name in ("train", "val"):
+            (root / "ImageSets" / "Main" / f"fold{number}_{name}.txt").unlink()
+    before = lines(root)
+    with pytest.raises(SplitError, match="other folds are missing"):
+        append_to_split(Source(root))
+    assert lines(root) == before
+
+
+def test_the_files_of_a_label_named_like_a_fold_are_no_fold(make_voc: MakeVoc) -> None:
+    boxes = [("fold1", (1.0, 2.0, 30.0, 40.0))]
+    root = make_voc({f"img{i:02}": boxes if i % 2 else CAT for i in range(20)})
+    split_dataset(Source(root), files=SplitFiles(per_label=True))
+    make_voc({"new": CAT}, root=root)
+    assert append_to_split(Source(root)).folds == ()
+
+
 def test_new_images_join_the_split_of_their_group(make_voc: MakeVoc) -> None:
     root = grown(make_voc)
     test = lines(root)["test"]

@@ -253,11 +253,13 @@ def _folds(
 
 
 def _old_folds(dataset: Dataset) -> tuple[Rows, ...]:
-    """The rows of every existing fold<k>_val.txt."""
-    folds: list[Rows] = []
-    while (path := image_sets.split_path(dataset.root, f"fold{len(folds) + 1}_val")) is not None:
-        folds.append(image_sets.resolve(dataset, path)[0])
-    return tuple(folds)
+    """The rows of every existing fold<k>_val.txt; a `SplitError` unless they are those of two or more folds from 1."""
+    paths = [path for path in image_sets.fold_files(dataset) if path.stem.endswith("_val")]
+    names = [path.stem for path in paths]
+    if names and (len(names) < 2 or names != [f"fold{k}_val" for k in range(1, len(names) + 1)]):
+        problem = f"has {listed((path.name for path in paths), most=3)}: other folds are missing"
+        raise SplitError(problem, place=_split_folder(dataset), hint="restore them, or delete the files fold*.txt")
+    return tuple(image_sets.resolve(dataset, path)[0] for path in paths)
 
 
 def _divide(
@@ -303,7 +305,7 @@ def _write_files(
             problem = f"the files of fold {k} and of the label 'fold{k}' have the same names"
             raise SplitError(problem, hint="rename the label, or leave out `per_label=True`")
         texts |= image_sets.split_texts(dataset, pair)
-    old = {*image_sets.label_files(dataset), *image_sets.fold_files(dataset.root)}
+    old = {*image_sets.label_files(dataset), *image_sets.fold_files(dataset)}
     for name in unchanged:
         del texts[name]
     split_folders = image_sets.split_folders(dataset)

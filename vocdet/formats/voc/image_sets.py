@@ -258,7 +258,7 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
     files = [path for name in SPLIT_NAMES if (path := split_path(dataset.root, name)) is not None]
     findings = [
         *closed,
-        *links_among(dataset.root, [*files, *fold_files(dataset.root)]),
+        *links_among(dataset.root, [*files, *fold_files(dataset)]),
     ]
     for name in split_names(dataset):
         try:
@@ -266,9 +266,7 @@ def read_splits(scan: Scan) -> tuple[Splits, tuple[Finding, ...]]:
         except SplitError as error:
             in_file = (_unreadable(error, dataset.root),)
         findings += in_file
-    for path in fold_files(dataset.root):
-        if path.stem in splits or FOLD.fullmatch(path.stem)[1] in dataset.labels:  # type: ignore[index]
-            continue
+    for path in fold_files(dataset):
         try:
             splits[path.stem], in_file = resolve(dataset, path, scan.left_out)
         except SplitError as error:
@@ -307,12 +305,13 @@ def _fold_warnings(findings: Sequence[Finding]) -> list[Finding]:
     ]
 
 
-def fold_files(root: Path) -> list[Path]:
-    """The existing files `fold<k>_train.txt` and `fold<k>_val.txt`, by number."""
-    folder = root / FOLDER
-    if folder not in searched_folders(root):
+def fold_files(dataset: Dataset) -> list[Path]:
+    """The existing files `fold<k>_train.txt` and `fold<k>_val.txt`, by number, without those of a label `fold<k>`."""
+    folder = dataset.root / FOLDER
+    if folder not in searched_folders(dataset.root):
         return []
-    paths = [path for path in folder.glob("fold*.txt") if FOLD.fullmatch(path.stem) and path.is_file()]
+    found = ((path, FOLD.fullmatch(path.stem)) for path in folder.glob("fold*.txt") if path.is_file())
+    paths = [path for path, match in found if match and match[1] not in dataset.labels]
     return sorted(paths, key=lambda path: (int(path.stem.split("_")[0].removeprefix("fold")), path.stem))
 
 
