@@ -162,6 +162,22 @@ def test_a_note_is_in_the_file_at_once(served: Served) -> None:
     assert served.notes.read_text() == "image,note\n"
 
 
+def test_a_file_of_notes_may_come_from_a_spreadsheet(served: Served) -> None:
+    served.notes.write_bytes("\ufeffimage,note\r\nc.png,ok\r\n".encode())
+    assert served.ask("/notes/1", "POST", "wrong")[0] == 200
+    assert served.notes.read_text() == "image,note\nc.png,ok\nimages/b.jpg,wrong\n"
+    assert served.ask("/notes/1", "POST", "")[0] == 200
+    served.notes.unlink()
+
+
+def test_the_page_says_why_a_note_cannot_be_written(served: Served) -> None:
+    served.notes.write_text("image;note\n")
+    status, answer, _ = served.ask("/notes/0", "POST", "ok")
+    assert status == 409 and b"is not a file of notes" in answer
+    assert served.notes.read_text() == "image;note\n"
+    served.notes.unlink()
+
+
 def test_it_is_used_by_mouse_and_by_keyboard(served: Served, browser: Browser) -> None:
     address, count = f"http://127.0.0.1:{served.port}/?token={TOKEN}", 'document.getElementById("count").textContent'
     for width, dark in ((390, True), (1600, False)):

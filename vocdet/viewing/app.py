@@ -27,7 +27,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vocdet.errors import ImageError
+from vocdet.errors import ImageError, VocdetError
 from vocdet.inference.access import may_access
 from vocdet.resources import bundled_text
 from vocdet.viewing.items import describe
@@ -124,7 +124,10 @@ class Viewer:
         text = body.decode(errors="replace").strip()
         if text not in ("", *NOTES):
             raise HTTPException(400, f"give one of {', '.join(NOTES)}, or nothing")
-        await run_in_threadpool(self.notes.set, row, 1 + NOTES.index(text) if text else 0)
+        try:
+            await run_in_threadpool(self.notes.set, row, 1 + NOTES.index(text) if text else 0)
+        except VocdetError as error:  # a full disk, or a file that another program has changed
+            raise HTTPException(409, str(error)) from error
         return _json({"note": text, "note_counts": self.notes.counts()})
 
     def _selected(self, request: Request) -> NDArray[np.int64]:

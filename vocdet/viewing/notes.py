@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import threading
@@ -49,7 +50,8 @@ class Notes:
 def read_notes(path: Path) -> dict[str, str]:
     """The notes in a file by the name of the image; none without the file."""
     try:
-        text = read_limited(path, _LARGEST).decode(errors="surrogateescape")
+        data = read_limited(path, _LARGEST).removeprefix(codecs.BOM_UTF8)  # which spreadsheets write
+        text = data.decode(errors="surrogateescape")
         rows = [row for row in csv.reader(io.StringIO(text, "")) if row]
     except FileNotFoundError:
         return {}
