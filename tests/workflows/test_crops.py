@@ -64,6 +64,12 @@ def test_all_crops_have_the_requested_size(make_voc: MakeVoc, tmp_path: Path) ->
             assert image.size == (40, 40)
 
 
+def test_folds_alone_are_no_splits_to_write(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [CAT]}, splits={"fold1_train": ["a"], "fold1_val": ["b"]})
+    write_crops(Source(root), tmp_path / "crops")
+    assert files(tmp_path / "crops") == ["train/cat/b_1.jpg", "train/dog/a_1.jpg"]
+
+
 def test_splits_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
     root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits=SPLITS)
     report = write_crops(Source(root), tmp_path / "crops", splits=["trainval"])

@@ -67,8 +67,8 @@ def write_crops(
 ) -> CropsReport:
     """Crop every object as the classifier sees it, into `target/<split>/<label>/<stem>_<number>.jpg`.
 
-    A crop is a square around a box with a margin, gray beyond the image. A dataset without splits becomes `train`. The
-    folder is new and appears whole. Raises a `DatasetError` if no objects remain.
+    A crop is a square around a box with a margin, gray beyond the image. A dataset without splits, or with folds alone,
+    becomes `train`. The folder is new and appears whole. Raises a `DatasetError` if no objects remain.
     """
     if options.size is not None:
         check_side(options.size, smallest=32)
@@ -116,14 +116,14 @@ def write_crops(
 
 def _chosen_splits(dataset: Dataset, requested: Sequence[str]) -> dict[str, Rows]:
     """The folders to write, and the rows of each."""
-    splits = dataset.splits
-    if not splits and not requested:
+    splits, apart = dataset.splits, separate(dataset.splits)
+    if not apart and not requested:  # folds alone are parts of each other
         return {TRAIN: np.arange(len(dataset))}
     missing = [name for name in requested if name not in splits]
     if missing:
         hint = f"choose {listed(splits, conjunction='or')}" if splits else "run `vocdet.split(dataset)` first"
         raise SplitError(f"there is no split {missing[0]}", place=dataset.root, hint=hint)
-    chosen = {name: splits[name] for name in dict.fromkeys(requested)} if requested else separate(splits)
+    chosen = {name: splits[name] for name in dict.fromkeys(requested)} if requested else apart
     return {TRAIN if name == "trainval" and TRAIN not in chosen else name: rows for name, rows in chosen.items()}
 
 
