@@ -34,6 +34,18 @@ def test_a_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_file_that_is_replaced_keeps_its_rights(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch(0o640)
+    (tmp_path / "a.txt").chmod(0o660)
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    (tmp_path / "plain.txt").touch()
+    for name in ("a.txt", "link.txt"):
+        files.write_text(tmp_path / name, "new")
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o660
+    assert (tmp_path / "link.txt").lstat().st_mode == (tmp_path / "plain.txt").stat().st_mode
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.write_text(tmp_path / "a.txt", "old")
     monkeypatch.setattr(os, "fsync", full)

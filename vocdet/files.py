@@ -85,9 +85,9 @@ def _too_large(limit: int) -> FileTooLargeError:
 def writing(path: Path, *, sync: bool = True, private: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that gets the name `path` when the block succeeds, and is deleted when it fails.
 
-    With `sync` the bytes are on disk (fsync) before the rename; only its owner can read a `private` file. Missing
-    parent folders are created, and deleted after a failure. A full or read-only disk is an `OutputError` that names
-    the file.
+    With `sync` the bytes are on disk (fsync) before the rename. A file that is replaced keeps its permissions; only its
+    owner can read a `private` one. Missing parent folders are created, and deleted after a failure. A full or read-only
+    disk is an `OutputError` that names the file.
     """
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
@@ -96,7 +96,7 @@ def writing(path: Path, *, sync: bool = True, private: bool = False) -> Iterator
                 file.flush()
                 os.fsync(file.fileno())
         if not private:
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(_mode(path))
 
 
 @contextmanager
@@ -371,6 +371,15 @@ def unwritable(path: Path, error: OSError, hint: str = NO_RIGHT) -> OutputError:
     """The error for a file that cannot be written; `hint` is for one that must not be."""
     hint = _UNWRITABLE.get(error.errno or 0, hint)
     return OutputError(f"cannot be written: {reason(error)}", place=path, hint=hint)
+
+
+def _mode(path: Path) -> int:
+    """The permissions of a file, or those that a new one gets; a link has none of its own."""
+    with suppress(OSError):
+        found = path.lstat().st_mode
+        if stat.S_ISREG(found):
+            return found & 0o777
+    return 0o666 & ~_umask()
 
 
 def _umask() -> int:
