@@ -52,6 +52,16 @@ def test_a_folder_that_is_divided_stays_divided(tmp_path: Path) -> None:
     assert [dataset.images.files[i] for i in splits["val"]] == ["val/a/3.jpg", "val/new/4.jpg"]
 
 
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_val_may_have_the_name_that_other_programs_give_it(tmp_path: Path, name: str) -> None:
+    for file in ("train/a/1.jpg", f"{name}/a/2.jpg", "test/a/3.jpg"):
+        picture(tmp_path / file)
+    dataset = read_image_folder(tmp_path)
+    assert dataset.labels == ("a",)
+    files = {split: [dataset.images.files[i] for i in rows] for split, rows in dataset.splits.items()}
+    assert files == {"train": ["train/a/1.jpg"], "val": [f"{name}/a/2.jpg"]}
+
+
 def test_train_alone_is_a_split_and_not_a_label(tmp_path: Path) -> None:
     for i in range(10):
         picture(tmp_path / "train" / "a" / f"{i}.jpg")

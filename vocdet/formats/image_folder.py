@@ -21,12 +21,15 @@ from vocdet.wording import reason
 
 VAL_SHARE = 0.1  # if the folder has no val
 
+_VAL_FOLDERS = ("val", "valid", "validation")  # Roboflow exports valid
+
 
 def read_image_folder(root: Path, *, seed: int = 0) -> Dataset:
     """Read `root/<label>/*`, or `root/train/<label>/*` and `root/val/<label>/*`: one object for each image.
 
-    The box of the object is the whole image. Without a val folder, a random tenth of every label's images is the split
-    `val`, and the rest is `train`. A test folder beside train is ignored. DatasetError for a folder without images.
+    The box of the object is the whole image. The folder val may be called valid or validation; without it, a random
+    tenth of every label's images is the split `val`, and the rest is `train`. A test folder beside train is ignored.
+    DatasetError for a folder without images.
     """
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
@@ -105,8 +108,9 @@ def _as_shown(stems: Sequence[str], files: Sequence[str], headers: Sequence[Head
 def _split_folders(root: Path) -> dict[str, Path]:
     """The folders that hold the folders of labels: those of the splits, or the root itself."""
     names = {path.name for path in root.iterdir() if path.is_dir() and is_searched(path)}
-    if names >= {"train", "val"}:
-        return {"train": root / "train", "val": root / "val"}
+    val = next((name for name in _VAL_FOLDERS if name in names), "")
+    if val and "train" in names:
+        return {"train": root / "train", "val": root / val}
     # beside other folders, `train` is a label
     return {"train": root / "train"} if "train" in names and names <= {"train", "test"} else {"": root}
 
