@@ -242,6 +242,9 @@ def _print_merge(report: MergeReport) -> None:
         across = f", {report.leaks} across splits" if report.leaks else ""
         groups = f"{counted(len(report.copies), 'group')} of identical images{across}"
         render.warning(f"{groups}, such as {first} and {second}")
+    if report.folds:
+        again = render.command("split", str(report.result.written.folder), "--append", "--kfold", "5")
+        render.warning(f"the folds of the datasets differ and are left out: {again} writes new ones")
     if report.differ:
         render.warning(f"the datasets differ in {', '.join(report.differ)}: the first is used")
 

@@ -153,6 +153,18 @@ def test_a_new_dataset_inside_that_of_a_source_file_is_refused(make_voc: MakeVoc
             make(tmp_path / "coco" / "new")
 
 
+@pytest.mark.parametrize(("other", "joined"), [(["fold1_val"], True), (["fold1_val", "fold2_val"], False), ([], False)])
+def test_folds_are_joined_only_if_all_datasets_have_the_same(
+    make_voc: MakeVoc, tmp_path: Path, other: list[str], joined: bool
+) -> None:
+    one = make_voc({"a": [DOG]}, root=tmp_path / "one", splits={"train": ["a"], "fold1_val": ["a"]})
+    two = make_voc({"b": [DOG]}, root=tmp_path / "two", splits={"train": ["b"]} | {name: ["b"] for name in other})
+    without = make_voc({"c": [DOG]}, root=tmp_path / "three")  # to be added to the folds
+    report = merge_datasets([Source(one), Source(two), Source(without)], tmp_path / "new")
+    assert report.result.dataset.splits.keys() == {"train", *(["fold1_val"] if joined else [])}
+    assert (report.folds == ()) == joined
+
+
 def test_datasets_are_merged(make_voc: MakeVoc, tmp_path: Path) -> None:
     one = make_voc({"a": [DOG], "b": [CAT]}, root=tmp_path / "one", splits={"train": ["a"], "val": ["b"]})
     other = make_voc({"b": [EMU], "c": [DOG]}, root=tmp_path / "deep" / "two", suffix=".png", splits={"train": ["c"]})

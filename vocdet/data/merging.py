@@ -15,7 +15,7 @@ import numpy as np
 
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.levels import Levels
-from vocdet.data.splits import Rows
+from vocdet.data.splits import FOLD, Rows
 from vocdet.data.texts import Texts
 from vocdet.file_names import folded
 
@@ -32,7 +32,7 @@ class NamedDataset:
 class Merged:
     """All images of all sources, one source after the other."""
 
-    dataset: Dataset  # with every split of any source
+    dataset: Dataset  # with every split of any source, but for `differing_folds`
     source: Rows  # (N,) the source of an image
     stems_before: Mapping[int, str]  # row -> original stem, of stems that changed
 
@@ -75,8 +75,17 @@ def merge(sources: Sequence[NamedDataset]) -> Merged:
     return Merged(merged, np.repeat(np.arange(len(sources)), np.diff(firsts)), before)
 
 
+def differing_folds(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """The folds that only some of the datasets with splits have: joined, they would lack the images of the others."""
+    divided = [dataset.splits for dataset in datasets if dataset.splits]
+    names = dict.fromkeys(name for splits in divided for name in splits if FOLD.fullmatch(name))
+    folds = {name for name in names if all(name in splits for splits in divided)}
+    return () if len(folds) == len(names) else tuple(names)
+
+
 def _splits(datasets: Sequence[Dataset], firsts: Rows) -> dict[str, Rows]:
-    names = dict.fromkeys(name for dataset in datasets for name in dataset.splits)
+    left_out = differing_folds(datasets)
+    names = dict.fromkeys(name for dataset in datasets for name in dataset.splits if name not in left_out)
     return {
         name: np.concatenate([
             dataset.splits[name] + first

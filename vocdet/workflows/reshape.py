@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vocdet.data.dataset import Dataset
 from vocdet.data.division.identical import identical_images
 from vocdet.data.division.sampling import sample
-from vocdet.data.merging import Merged, NamedDataset, Spelling, merge, source_names, spellings
+from vocdet.data.merging import Merged, NamedDataset, Spelling, differing_folds, merge, source_names, spellings
 from vocdet.data.relabel import relabel
 from vocdet.data.splits import separate
 from vocdet.data.texts import Texts
@@ -113,6 +113,7 @@ class MergeReport:
     copies: tuple[tuple[str, ...], ...]  # stems of identical images
     leaks: int  # groups in more than one of train, val and test
     differ: tuple[str, ...]  # metadata that differs: that of the first dataset is used
+    folds: tuple[str, ...]  # folds that differ: they are left out
     left_out: LeftOut = NOTHING  # of all sources, on request, because of errors
 
     def __repr__(self) -> str:
@@ -164,6 +165,7 @@ def merge_datasets(
         copies=tuple(tuple(stems[row] for row in group) for group in groups),
         leaks=sum(len({split_of[row] for row in group if row in split_of}) > 1 for group in groups),
         differ=differ,
+        folds=differing_folds([scan.dataset for scan in scans]),
         left_out=sum((one.left_out for one in clean), NOTHING),
     )
 
