@@ -460,6 +460,27 @@ def test_a_label_file_that_differs_from_its_image_in_a_hash_is_found(tmp_path: P
     assert only(found).problem == f"1 label file found but for a hash in the name, such as {text} of {image}"
 
 
+@pytest.mark.parametrize(
+    ("text", "image"),
+    [
+        ("labels/caf\u00e9.txt", "images/cafe\u0301.jpg"),  # composed, and as macOS writes it
+        ("labels/e\u0301te\u0301/img_1.txt", "images/\u00e9t\u00e9/IMG_1.JPG"),
+        ("img_1.txt", "IMG_1.jpg"),
+    ],
+)
+def test_a_label_file_that_differs_from_its_image_in_case_or_unicode_form_is_found(
+    tmp_path: Path, text: str, image: str
+) -> None:
+    found = yolo.scan(Source(make(tmp_path, {"b.jpg": "", "b.txt": ROW, image: "", text: ROW, "classes.txt": "dog\n"})))
+    assert [label for _, label, _ in boxes(found)] == ["dog", "dog"]
+    assert found.findings == ()
+
+
+def test_of_images_that_differ_in_case_only_the_one_of_the_label_file_has_objects(tmp_path: Path) -> None:
+    found = yolo.scan(Source(make(tmp_path, {"A.jpg": "", "a.jpg": "", "a.txt": ROW, "classes.txt": "dog\n"})))
+    assert [one.objects.label.tolist() for one in found.dataset] == [[], [0]]
+
+
 def test_a_hash_that_fits_several_images_is_no_match(tmp_path: Path) -> None:
     files = {"images/a.jpg": "", "images/b.jpg": "", "images/0a1b2c3d-a.jpg": "", "classes.txt": "dog\n"}
     found = yolo.scan(Source(make(tmp_path, files | {"labels/ffee0011-a.txt": ROW, "labels/b.txt": ROW})))

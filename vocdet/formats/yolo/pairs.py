@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vocdet.data.findings import Notes
 from vocdet.errors import DatasetError
+from vocdet.file_names import folded
 from vocdet.files import first_bytes
 from vocdet.formats.images.bare_stems import BareStems
 from vocdet.formats.images.folders import irregular
@@ -21,10 +22,12 @@ LABEL_FOLDERS = ("labels", "label", "obj_train_data", "annotations", "annotation
 def labels_of(root: Path, images: Sequence[str], texts: dict[str, str]) -> dict[str, str]:
     """The label file of every image that has one, in the folder that corresponds to that of the image.
 
-    If no image has one there, label files are found by stem in any folder; several of one stem are an error. Of the
-    rest, a label file and an image belong together that differ in a hash and are the only ones.
+    Names may differ just in case or Unicode form, if that leaves one label file. If no image has one there, label files
+    are found by stem in any folder; several of one stem are an error. Of the rest, a label file and an image belong
+    together that differ in a hash and are the only ones.
     """
-    found = _by_folder(images, texts) or _by_stem(root, images, texts)
+    found = _by_folder(images, texts)
+    found = found | _but_for_case(images, texts, found) or _by_stem(root, images, texts)
     return found | _but_for_hash(images, texts, found)
 
 
@@ -43,14 +46,25 @@ def irregular_labels(root: Path, images: Sequence[str], texts: dict[str, str], n
     return set(wrong)
 
 
-def _by_folder(images: Sequence[str], texts: dict[str, str]) -> dict[str, str]:
+def _but_for_case(images: Sequence[str], texts: dict[str, str], found: dict[str, str]) -> dict[str, str]:
+    """Label files of images that differ from them just in case or Unicode form."""
+    claimed, free = set(found.values()), defaultdict[str, list[str]](list)
+    for path, text in texts.items():
+        if text not in claimed:
+            free[folded(path)].append(text)
+    rest = [image for image in images if image not in found] if free else []
+    return _by_folder(rest, {path: same[0] for path, same in free.items() if len(same) == 1}, form=folded)
+
+
+def _by_folder(images: Sequence[str], texts: dict[str, str], *, form: Callable[[str], str] = str) -> dict[str, str]:
+    """Label files in the folders that correspond to those of the images; `texts` has their paths in this form."""
     folders: dict[str, list[str]] = defaultdict(list)  # as written, by their name in lower case
     for folder in {stem.rpartition("/")[0] for stem in texts}:
         folders[folder.lower()].append(folder)
     beside: dict[str, list[str]] = {}  # folder of images -> those of their labels
     found: dict[str, str] = {}
     for image in images:
-        folder, _, stem = split_suffix(image)[0].rpartition("/")
+        folder, _, stem = form(split_suffix(image)[0]).rpartition("/")
         if folder not in beside:
             beside[folder] = [real for name in _label_folders(folder) for real in sorted(folders.get(name, ()))]
         for candidate in beside[folder]:
@@ -105,7 +119,7 @@ def note_hashes(root: Path, label_of: dict[str, str], notes: Notes) -> None:
 
 
 def _same_stem(one: str, other: str) -> bool:
-    return stem_of(one).casefold() == stem_of(other).casefold()
+    return folded(stem_of(one)) == folded(stem_of(other))
 
 
 def _label_folders(folder: str) -> Iterator[str]:
