@@ -21,7 +21,7 @@ from PIL import Image
 from tests.browser import Browser
 from tests.conftest import save_image
 from vocdet.data.detections import Detections
-from vocdet.errors import AnnotationError
+from vocdet.errors import AnnotationError, ArgumentError
 from vocdet.formats.scan import Source
 from vocdet.inference.results import write_coco_results
 from vocdet.workflows.view import ViewOptions, open_viewer
@@ -160,6 +160,11 @@ def test_a_note_is_in_the_file_at_once(served: Served) -> None:
     assert served.ask("/notes/0", "POST", "x" * 2000)[0] == 413
     assert served.ask("/notes/0", "POST", "")[0] == 200
     assert served.notes.read_text() == "image,note\n"
+
+
+def test_the_split_of_detections_needs_detections(served: Served) -> None:
+    with pytest.raises(ArgumentError, match="chooses detections, and there are none"):
+        open_viewer(Source(served.root), ViewOptions(split="val"))
 
 
 def test_a_file_of_notes_may_come_from_a_spreadsheet(served: Served) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from vocdet import files
 from vocdet.data.findings import Finding
-from vocdet.errors import AnnotationError, DatasetError, ImageError, ManyErrors, OutputError, VocdetError
+from vocdet.errors import AnnotationError, ArgumentError, DatasetError, ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
 from vocdet.formats.scan import FormatChoice, Source
 from vocdet.workflows.check import check_dataset
@@ -767,6 +767,14 @@ def test_requested_coordinates_are_written(tmp_path: Path, make_voc: MakeVoc) ->
     for folder in ("same", "zero"):
         report = convert(Source(tmp_path / folder), tmp_path / f"{folder}_coco", to="coco")
         assert report.dataset.objects.box.tolist() == [[10, 20, 50, 60]]
+
+
+def test_coordinates_that_cannot_be_written_are_named_by_their_argument(tmp_path: Path, make_voc: MakeVoc) -> None:
+    source, one = Source(make_voc({"a": [("dog", (11.0, 21.0, 11.5, 60.0))]})), WriteOptions(coordinates="one")
+    with pytest.raises(ArgumentError, match="`write_coordinates='one'` is for VOC files: yolo has no choice"):
+        convert(source, tmp_path / "out", to="yolo", options=one)
+    with pytest.raises(OutputError, match='use `write_coordinates="zero"`'):
+        convert(source, tmp_path / "out", to="voc", options=one)
 
 
 def test_a_label_list_determines_the_order(tmp_path: Path, make_voc: MakeVoc) -> None:

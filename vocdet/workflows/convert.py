@@ -23,7 +23,7 @@ from vocdet.data.findings import Finding
 from vocdet.data.losses import Loss
 from vocdet.data.mask_areas import mask_areas
 from vocdet.data.usable import NOTHING, LeftOut, refuse, without_errors, without_mismatched
-from vocdet.errors import DatasetError, ImageError, OutputError
+from vocdet.errors import ArgumentError, DatasetError, ImageError, OutputError
 from vocdet.file_names import folded
 from vocdet.files import appearing, check_new, unwritable
 from vocdet.formats import registry
@@ -98,6 +98,9 @@ def convert(
     counts files read, images decoded, and images written.
     """
     check_target(target, [source.path])
+    if options.coordinates is not None and to != "voc":
+        problem = f"`write_coordinates={options.coordinates!r}` is for VOC files: {to} has no choice of coordinates"
+        raise ArgumentError(problem, hint="leave it out")
     scan = registry.scan(source, without_images=options.images == "none", progress=progress)
     scan = rescaled(scan) if rescale else scan
     dataset = scan.dataset

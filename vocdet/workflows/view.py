@@ -18,7 +18,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.detections import Detections
 from vocdet.data.findings import Finding
 from vocdet.data.relabel import with_labels
-from vocdet.errors import RunError, SplitError, VocdetError
+from vocdet.errors import ArgumentError, RunError, SplitError, VocdetError
 from vocdet.files import read_limited
 from vocdet.formats import cache, registry
 from vocdet.formats.coco.ids import Id
@@ -88,6 +88,9 @@ def open_viewer(
     from vocdet.viewing.notes import Notes
 
     predictions = None
+    if options.run is None and options.split:
+        problem = f"`split={options.split!r}` chooses detections, and there are none"
+        raise ArgumentError(problem, hint="name a run as well: `run=...`; the page filters the images by split")
     if options.run is None:
         scan = _scan(source, progress)
         dataset, findings = scan.dataset, [*scan.findings, *column_findings(scan.dataset, scan.findings)]

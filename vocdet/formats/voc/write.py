@@ -176,7 +176,7 @@ def _convention(dataset: Dataset, headers: Sequence[Header], requested: Coordina
         if requested:
             text = object_text(dataset, narrow[0])
             problem = f"{text} is less than a pixel wide or high, which 1-based numbers cannot represent"
-            raise OutputError(problem, place=object_place(dataset, narrow[0]), hint='use `coordinates="zero"`')
+            raise OutputError(problem, place=object_place(dataset, narrow[0]), hint='use `write_coordinates="zero"`')
         chosen = "zero"
     boxes = dataset.objects.box.copy()
     boxes[:, :2] += chosen == "one"
