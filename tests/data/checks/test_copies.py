@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vocdet.data.checks.copies import copy_findings, similar_findings
+from vocdet.data.checks.copies import augmented_findings, copy_findings, similar_findings
 from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.division.similar import Similar
 
@@ -17,6 +18,11 @@ def dataset(count: int) -> Dataset:
     objects = Objects(none, none, none, none, none, none, none, none)
     size = np.full(count, 9)
     return Dataset(Path("set"), (), Images(tuple(map(str, range(count))), names, size, size, names), objects)
+
+
+def named(*stems: str) -> Dataset:
+    whole = dataset(len(stems))
+    return replace(whole, images=replace(whole.images, stems=stems))
 
 
 def splits(**rows: list[int]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
@@ -51,6 +57,35 @@ def test_copies_across_splits_have_their_own_code(
 def test_a_copy_names_the_splits_of_both() -> None:
     (finding,) = copy_findings(dataset(2), [[0, 1]], splits(train=[0], test=[1]))
     assert finding.problem == "is identical to 0.jpg, yet one is in train and the other in test"
+
+
+def folds(*val: list[int]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Images 0 to 2 in train, and folds of them."""
+    pairs = {f"fold{k}_{name}": rows for k, some in enumerate(val, 1)
+             for name, rows in (("train", sorted({0, 1, 2} - {*some})), ("val", some))}  # fmt: skip
+    return splits(train=[0, 1, 2], **pairs)
+
+
+def test_images_in_the_same_folds_are_not_divided_between_them() -> None:
+    divided, alike = folds([0, 1], [2]), similar(3, [0, 1])
+    assert [one.code for one in copy_findings(dataset(3), [[0, 1]], divided)] == ["image.copy"]
+    assert [one.code for one in similar_findings(dataset(3), alike, [], divided)] == ["image.similar"]
+    assert augmented_findings(named("x_jpg.rf.0123456789ab", "x_jpg.rf.0123456789cd", "y"), divided) == []
+
+
+def test_images_in_train_and_val_of_a_fold_are_divided() -> None:
+    divided, alike = folds([0], [1, 2]), similar(3, [0, 1])
+    (copy,) = copy_findings(dataset(3), [[0, 1]], divided)
+    assert copy.problem == "is identical to 0.jpg, yet one is in fold1_val and the other in fold1_train"
+    (found,) = similar_findings(dataset(3), alike, [], divided)
+    assert found.code == "image.similar_across_splits" and "1 in fold1_train and 1 in fold1_val, such" in found.problem
+    (augmented,) = augmented_findings(named("x_jpg.rf.0123456789ab", "x_jpg.rf.0123456789cd", "y"), divided)
+    assert augmented.problem.endswith("augmented copies of one image: 1 in fold1_train and 1 in fold1_val")
+
+
+def test_a_copy_in_no_split_is_not_divided_from_one_in_two() -> None:
+    (found,) = copy_findings(dataset(2), [[0, 1]], splits(train=[0], test=[0]))
+    assert found.code == "image.copy"
 
 
 def test_a_group_of_near_identical_images_is_one_finding() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.division.groups import Groups, by_original
 from vocdet.data.division.similar import Similar
 from vocdet.data.findings import Finding
-from vocdet.data.splits import SPLIT_AGAIN, Splits
+from vocdet.data.splits import FOLD, SPLIT_AGAIN, Splits
 from vocdet.errors import Place
 from vocdet.wording import listed
 
@@ -25,11 +25,14 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
     for group in identical:
         for i, row in enumerate(group[1:], 1):
             mine = splits_of.get(row, ())
-            apart = [other for other in group[:i] if mine and splits_of.get(other) and splits_of[other] != mine]
+            others = [other for other in group[:i] if mine and splits_of.get(other, mine) != mine]
+            apart = [other for other in others if _apart([other, row], splits_of)]
             place, other = Place(dataset.root / files[row]), (apart or group)[0]
             same = f"is identical to {files[other]}"
             if apart:
-                problem = f"{same}, yet one is in {_splits(splits_of[other])} and the other in {_splits(mine)}"
+                members = _apart([other, row], splits_of)
+                places = [_splits([name for name in splits_of[one] if name in members]) for one in (other, row)]
+                problem = f"{same}, yet one is in {places[0]} and the other in {places[1]}"
                 hint = f"delete one, or split again, which keeps copies together: {SPLIT_AGAIN}"
                 findings.append(Finding("image.copy_across_splits", "warning", problem, place, hint))
             else:
@@ -69,12 +72,10 @@ def augmented_findings(dataset: Dataset, splits: Splits) -> list[Finding]:
         return []
     findings = []
     for group in by_original(dataset):
-        counts: dict[str, int] = {}
-        for row in group:
-            for name in splits_of.get(row, ()):
-                counts[name] = counts.get(name, 0) + 1
-        if len(counts) > 1:
-            where = listed((f"{counts[name]} in {name}" for name in sorted(counts, key=_order)), conjunction="and")
+        members = _apart(group, splits_of)
+        if members:
+            counts = (f"{len(members[name])} in {name}" for name in sorted(members, key=_order))
+            where = listed(counts, conjunction="and")
             problem = f"{dataset.images.stems[group[0]]} is one of {len(group)} augmented copies of one image: {where}"
             hint = f"split again, which keeps them together, or metrics will be too high: {SPLIT_AGAIN}"
             place = Place(dataset.root / dataset.images.files[group[0]])
@@ -84,11 +85,8 @@ def augmented_findings(dataset: Dataset, splits: Splits) -> list[Finding]:
 
 def _across(dataset: Dataset, similar: Similar, group: list[int], splits_of: Mapping[int, tuple[str, ...]]) -> str:
     """How a group is divided between splits, with its two most similar images; "" if it is in one split."""
-    members: dict[str, list[int]] = {}
-    for row in group:
-        for name in splits_of.get(row, ()):
-            members.setdefault(name, []).append(row)
-    if len(members) < 2:
+    members = _apart(group, splits_of)
+    if not members:
         return ""
     counts = " and ".join(f"{len(members[name])} in {name}" for name in sorted(members, key=_order))
     smallest = min(members, key=lambda name: len(members[name]))
@@ -96,9 +94,25 @@ def _across(dataset: Dataset, similar: Similar, group: list[int], splits_of: Map
     for row in members[smallest]:
         nearest, _ = similar.nearest(row, [other for other in others if other not in members[smallest]])
         if nearest >= 0:
-            stems, there = dataset.images.stems, _splits(splits_of[nearest])
+            stems, there = dataset.images.stems, _splits([name for name in splits_of[nearest] if name in members])
             return f"{counts}, such as {stems[nearest]} in {there} and {stems[row]} in {smallest}"
     return counts
+
+
+def _apart(group: Sequence[int], splits_of: Mapping[int, tuple[str, ...]]) -> dict[str, list[int]]:
+    """The images of a group in each of the splits that it is divided between; none if it is in one.
+
+    Folds divide the same images again and again: only train and val of the same fold are compared, and only if no other
+    splits divide the group.
+    """
+    members: dict[str, list[int]] = {}
+    for row in group:
+        for name in splits_of.get(row, ()):
+            members.setdefault(name, []).append(row)
+    folds = dict.fromkeys(f"{fold[1]}_" for name in members if (fold := FOLD.fullmatch(name)))
+    usual = {name: rows for name, rows in members.items() if not FOLD.fullmatch(name)}
+    of_folds = ({name: rows for name, rows in members.items() if name.startswith(fold)} for fold in folds)
+    return next((found for found in (usual, *of_folds) if len(found) > 1), {})
 
 
 def _splits_of(splits: Splits) -> dict[int, tuple[str, ...]]:
@@ -112,7 +126,7 @@ def _splits_of(splits: Splits) -> dict[int, tuple[str, ...]]:
     return names
 
 
-def _splits(names: tuple[str, ...]) -> str:
+def _splits(names: Sequence[str]) -> str:
     return " and ".join(names)
 
 
