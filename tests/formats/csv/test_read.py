@@ -80,6 +80,15 @@ def test_every_order_gives_the_same_box(tmp_path: Path, text: str) -> None:
     assert registry.readings(root)[0].format == registry.readings(root / "labels.csv")[0].format == "csv"
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_a_long_file_may_have_any_line_ends(tmp_path: Path, end: str) -> None:
+    rows = [f"a.jpg,{x % 9},20,50,60,cup" for x in range(1000)]
+    text = end.join(["filename,xmin,ymin,xmax,ymax,class", *rows, ""])
+    make(tmp_path, {})
+    (tmp_path / "all.csv").write_bytes(text.encode())
+    assert len(read(tmp_path).dataset.objects) == 1000
+
+
 def test_pixels_of_a_tiny_box_stay_pixels(tmp_path: Path) -> None:
     found = read(make(tmp_path, {"a.csv": "a.jpg,0,0,1,1,cup\n"}))
     assert boxes(found) == [("a", "cup", [0, 0, 1, 1])]

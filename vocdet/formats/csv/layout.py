@@ -118,7 +118,8 @@ def is_id(text: str) -> bool:
 def _begin(path: Path) -> str:
     """The first lines of a file; "" if it is not text."""
     data = first_bytes(path, _TABLE_BEGIN)
-    whole = data if len(data) < _TABLE_BEGIN else data[: data.rfind(b"\n") + 1]
+    last = max(data.rfind(b"\n"), data.rfind(b"\r"))  # Excel can write lines that end in CR alone
+    whole = data if len(data) < _TABLE_BEGIN else data[: last + 1]
     try:
         return whole.decode("utf-8-sig")
     except UnicodeError:
