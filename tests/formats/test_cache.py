@@ -233,6 +233,19 @@ def test_a_coco_file_and_its_images_are_kept(tmp_path: Path, fresh: list[Path]) 
     assert len(fresh) == 4
 
 
+def test_a_coco_file_in_the_current_folder_is_kept(
+    tmp_path: Path, fresh: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set" / "annotations").mkdir(parents=True)
+    Image.new("RGB", (60, 40)).save(tmp_path / "set" / "a.jpg")
+    whole = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": [{"id": 1, "name": "dog"}]}
+    (tmp_path / "set" / "annotations" / "instances.json").write_text(json.dumps(whole))
+    monkeypatch.chdir(tmp_path / "set" / "annotations")
+    for _ in range(2):
+        assert read(Source(Path("instances.json"))).dataset.images.files == ("a.jpg",)
+    assert len(fresh) == 1
+
+
 def test_what_was_just_written_is_not_kept(
     root: Path, fresh: list[Path], kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,8 +110,8 @@ def _place(source: Source, options: dict[str, bool]) -> _Place | None:
     """None without caching: there is no cache, it is inside the dataset, or the path is not valid text."""
     cached = location()
     path, labels = source.path, source.labels
-    given = path if os.path.isdir(path) else _folder_of(path)  # noqa: PTH112 - never raises
     try:
+        given = path if os.path.isdir(path) else _folder_of(path.absolute())  # noqa: PTH112
         folder = os.path.realpath(given)
         single = tuple(os.path.realpath(file) for file in (path, labels) if file is not None and file != given)
         if cached is None or Path(os.path.realpath(cached)).is_relative_to(folder) or not _is_text(folder):

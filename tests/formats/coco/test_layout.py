@@ -142,6 +142,16 @@ def test_the_split_of_a_single_file_may_be_in_the_name_of_its_folder(tmp_path: P
     assert split_of(tmp_path / "set" / "a.json") == ""
 
 
+def test_a_file_in_the_current_folder_belongs_to_the_folder_above_annotations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, ["annotations/instances.json"])
+    monkeypatch.chdir(tmp_path / "annotations")
+    layout = find_layout(Path("instances.json"))
+    assert layout.root.samefile(tmp_path)
+    assert layout.files == [CocoFile(layout.root / "annotations/instances.json", "annotations/instances.json", "")]
+
+
 def test_other_files_published_with_coco_are_skipped_with_a_finding(tmp_path: Path) -> None:
     names = ["captions_val2017", "instances_val2017", "person_keypoints_val2017", "image_info_test2017"]
     make(tmp_path, [f"annotations/{name}.json" for name in names])

@@ -61,6 +61,7 @@ def find_layout(path: Path) -> Layout:
     The root of a single file is its folder, or the folder above where that is called annotations.
     """
     if path.is_file():
+        path = path if path.parent.name else path.absolute()  # the current folder has a name, too
         root = path.parent.parent if path.parent.name.lower() in _FOLDERS else path.parent
         return Layout(root, [CocoFile(path, path.relative_to(root).as_posix(), "")])
     if not path.is_dir():
