@@ -80,6 +80,12 @@ def test_splits_can_be_chosen(make_voc: MakeVoc, tmp_path: Path) -> None:
     assert report.in_no_split == 1
 
 
+def test_trainval_is_train_and_val_where_no_file_lists_it(make_voc: MakeVoc, tmp_path: Path) -> None:
+    root = make_voc({"a": [DOG], "b": [CAT], "c": [DOG]}, splits={"train": ["a"], "val": ["b"], "test": ["c"]})
+    write_crops(Source(root), tmp_path / "crops", splits=["trainval"])
+    assert files(tmp_path / "crops") == ["train/cat/b_1.jpg", "train/dog/a_1.jpg"]
+
+
 @pytest.mark.parametrize(
     ("splits", "hint"),
     [(SPLITS, "choose trainval, train, val or test"), (None, "run `vocdet.split(dataset)` first")],

@@ -116,9 +116,11 @@ def write_crops(
 
 def _chosen_splits(dataset: Dataset, requested: Sequence[str]) -> dict[str, Rows]:
     """The folders to write, and the rows of each."""
-    splits, apart = dataset.splits, separate(dataset.splits)
+    splits, apart = dict(dataset.splits), separate(dataset.splits)
     if not apart and not requested:  # folds alone are parts of each other
         return {TRAIN: np.arange(len(dataset))}
+    if "trainval" in requested and {"train", "val"} <= splits.keys():
+        splits["trainval"] = dataset.rows("trainval")  # also where no file lists it
     missing = [name for name in requested if name not in splits]
     if missing:
         hint = f"choose {listed(splits, conjunction='or')}" if splits else "run `vocdet.split(dataset)` first"
