@@ -157,6 +157,16 @@ def test_trainval_may_share_images_with_train_and_val(dataset: Dataset, tmp_path
     assert lists.findings == ()
 
 
+def test_folds_may_share_images_except_for_train_and_val_of_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    texts = {"fold1_train": "000001\n", "fold1_val": "000002\n", "fold2_train": "000002\n", "fold2_val": "000001\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    assert read_outside_splits(dataset, [tmp_path]).findings == ()
+    (tmp_path / "fold2_val.txt").write_text("000002\n")
+    (finding,) = read_outside_splits(dataset, [tmp_path]).findings
+    assert finding.problem.startswith("1 image (000002) in fold2_train and in fold2_val")
+
+
 def test_lists_of_any_name_may_be_given_as_files(dataset: Dataset, tmp_path: Path) -> None:
     paths = [tmp_path / "first.txt", tmp_path / "second.txt"]
     for path in paths:

@@ -14,7 +14,7 @@ import numpy as np
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding, Severity
-from vocdet.data.splits import Rows
+from vocdet.data.splits import FOLD, Rows
 from vocdet.errors import Place, SplitError
 from vocdet.files import read_limited
 from vocdet.formats.voc import image_sets
@@ -257,7 +257,7 @@ def _shared_findings(
     here = frozenset(dataset.images.stems)
     for one, other in combinations(lines_of, 2):
         shared = {stem: places for stem, places in lines_of[other].items() if stem in lines_of[one]}
-        if shared and {one, other} not in ({"trainval", "train"}, {"trainval", "val"}):
+        if shared and _must_be_disjoint(one, other):
             inside = len(here & shared.keys())
             known = "" if inside == len(shared) else f", {inside} of them in the dataset"
             problem = f"{counted(len(shared), 'image')} ({_stems_in(shared, '{stem}')}) in {one} and in {other}{known}"
@@ -265,6 +265,14 @@ def _shared_findings(
             place = Place(paths[other], next(iter(shared.values()))[0])
             hint = "delete them from one of the two"
             yield Finding("imagesets.overlap", "warning", problem, place, hint, len(shared))
+
+
+def _must_be_disjoint(one: str, other: str) -> bool:
+    """Whether two splits must not share images: folds divide those of train and val, each in its own way."""
+    folds = [fold[1] for fold in map(FOLD.fullmatch, (one, other)) if fold]
+    if folds:
+        return folds[0] == folds[-1] if len(folds) == 2 else "test" in (one, other)
+    return {one, other} not in ({"trainval", "train"}, {"trainval", "val"})
 
 
 def _stems_in(lines: Mapping[str, Sequence[int]], text: str) -> str:
