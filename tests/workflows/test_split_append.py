@@ -107,6 +107,24 @@ def test_folds_of_which_some_are_missing_are_not_extended(make_voc: MakeVoc, mis
     assert lines(root) == before
 
 
+@pytest.mark.parametrize("keep_test", [False, True])
+def test_images_that_are_left_out_because_of_errors_keep_their_splits(make_voc: MakeVoc, keep_test: bool) -> None:
+    root = grown(make_voc, options=SplitOptions(kfold=2))
+    before = lines(root)
+    bad = before["test"][0], before["train"][0]
+    for stem in bad:
+        (root / "JPEGImages" / f"{stem}.jpg").write_bytes(b"no image")
+    source = Source(root, skip_bad=True)
+    if keep_test:
+        split_dataset(source, SplitOptions(keep_test=True), SplitFiles(force=True))
+        assert sorted(lines(root)["test"]) == sorted(before["test"])
+    else:
+        append_to_split(source)
+        after = lines(root)
+        assert all({*before[name]} <= {*after[name]} for name in ("trainval", "train", "val", "test", "fold1_val"))
+        assert all(len({*stems}) == len(stems) for stems in after.values())
+
+
 def test_the_files_of_a_label_named_like_a_fold_are_no_fold(make_voc: MakeVoc) -> None:
     boxes = [("fold1", (1.0, 2.0, 30.0, 40.0))]
     root = make_voc({f"img{i:02}": boxes if i % 2 else CAT for i in range(20)})

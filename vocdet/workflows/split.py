@@ -145,7 +145,8 @@ def _divide_trainval(
     force = files.force or "val" not in before
     unchanged = [name for name in _unchanged_splits(dataset, splits) if name in ("trainval", "test")]
     val_folds = tuple(rows[fold] for fold in folds)
-    return _write_files(loaded, splits, val_folds, notes, replace(files, force=force), unchanged=unchanged)
+    files = replace(files, force=force)
+    return _write_files(loaded, splits, val_folds, notes, files, unchanged=unchanged, with_left_out=("test",))
 
 
 def append_to_split(
@@ -176,7 +177,8 @@ def append_to_split(
     folds = _folds(dataset, division.splits["trainval"], grouped, options, old_folds) if options.kfold else ()
     per_label = files.per_label or bool(image_sets.label_files(dataset))
     notes += [_added_note(division, before), *grouped.notes_on_append(before), *_label_notes(dataset, division.splits)]
-    return _write_files(loaded, division.splits, folds, notes, replace(files, per_label=per_label, force=True))
+    files = replace(files, per_label=per_label, force=True)
+    return _write_files(loaded, division.splits, folds, notes, files, with_left_out=None)
 
 
 def split_as_coco(
@@ -294,7 +296,9 @@ def _write_files(
     options: SplitFiles,
     *,
     unchanged: Sequence[str] = (),
+    with_left_out: Sequence[str] | None = (),
 ) -> SplitReport:
+    """Write the files. Those `with_left_out` (None: all) still name images that are left out because of errors."""
     dataset = loaded.dataset
     texts = image_sets.split_texts(dataset, splits)
     if options.per_label:
@@ -308,6 +312,8 @@ def _write_files(
     old = {*image_sets.label_files(dataset), *image_sets.fold_files(dataset)}
     for name in unchanged:
         del texts[name]
+    for name in texts if with_left_out is None else [name for name in with_left_out if name in texts]:
+        texts[name] += _lines_of_left_out(loaded, name)
     split_folders = image_sets.split_folders(dataset)
     files = tuple(_split_folder(dataset) / f"{name}.txt" for name in texts)
     if not options.dry_run:
@@ -328,6 +334,21 @@ def _write_files(
         (*other_readings(loaded.scan), *notes),
         loaded.warnings,
         loaded.left_out,
+    )
+
+
+def _lines_of_left_out(loaded: Loaded, name: str) -> str:
+    """The lines of a split file that name images which cannot be used now: once repaired, they are in their split."""
+    path = image_sets.split_path(loaded.dataset.root, name)
+    gone = {image_sets.composed(stem) for stem, why in loaded.scan.left_out.items() if not why}
+    if path is None or not gone:
+        return ""
+    known = {image_sets.composed(stem) for stem in loaded.dataset.images.stems}
+    meanings = (
+        (entry.text, [*image_sets.meanings(image_sets.composed(entry.text))]) for entry in image_sets.read_split(path)
+    )
+    return "".join(
+        f"{text}\n" for text, stems in meanings if gone.intersection(stems) and not known.intersection(stems)
     )
 
 
