@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import ntpath
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vocdet.data.merging import Spelling
+from vocdet.data.merging import NamedDataset, Spelling, merge
 from vocdet.errors import ArgumentError, DatasetError, ManyErrors, OutputError
 from vocdet.formats import registry
 from vocdet.formats.scan import Scan, Source
@@ -163,6 +165,16 @@ def test_folds_are_joined_only_if_all_datasets_have_the_same(
     report = merge_datasets([Source(one), Source(two), Source(without)], tmp_path / "new")
     assert report.result.dataset.splits.keys() == {"train", *(["fold1_val"] if joined else [])}
     assert (report.folds == ()) == joined
+
+
+def test_datasets_on_different_drives_are_refused(
+    make_voc: MakeVoc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = [registry.scan(Source(make_voc({stem: [DOG]}, root=tmp_path / stem))) for stem in "ab"]
+    monkeypatch.setattr(os.path, "commonpath", ntpath.commonpath)
+    monkeypatch.setattr(Path, "resolve", lambda self: f"{self.name}:\\set")
+    with pytest.raises(DatasetError, match="is on another drive than the other datasets"):
+        merge([NamedDataset(scan.dataset.root.name, scan.dataset) for scan in scans])
 
 
 def test_datasets_are_merged(make_voc: MakeVoc, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vocdet.data.dataset import Dataset, Images, Objects
 from vocdet.data.levels import Levels
 from vocdet.data.splits import FOLD, Rows
 from vocdet.data.texts import Texts
+from vocdet.errors import DatasetError
 from vocdet.file_names import folded
 
 
@@ -51,10 +52,14 @@ def merge(sources: Sequence[NamedDataset]) -> Merged:
 
     Labels are matched by name; they have the order of the source that has all of them, else they are sorted. A stem
     of several sources gets the name of its source as a prefix in each. Sources without a common parent, on different
-    drives, are a `ValueError`.
+    drives, are a `DatasetError`.
     """
     roots = [source.dataset.root.resolve() for source in sources]
-    root = Path(os.path.commonpath(roots))
+    try:
+        root = Path(os.path.commonpath(roots))
+    except ValueError as error:
+        problem = "is on another drive than the other datasets"
+        raise DatasetError(problem, place=roots[-1], hint="copy all of them to one drive") from error
     below = [PurePosixPath(path.relative_to(root).as_posix()) for path in roots]
     datasets = [source.dataset for source in sources]
     labels = union_of_labels([dataset.labels for dataset in datasets])
