@@ -32,7 +32,8 @@ def evaluated(root: Path, run: Path, *, fingerprint: str = "") -> Path:
     """A run whose detector has its labels in another order, and finds the dogs of test, one with a low score."""
     run.mkdir()
     (run / "best.safetensors").write_bytes(b"")
-    known = fingerprint or load_dataset(Source(root)).dataset.fingerprint()
+    dataset = load_dataset(Source(root)).dataset
+    known = fingerprint or dataset.subset(dataset.rows("test")).fingerprint()
     rows = [{"label": "dog", "threshold": 0.5, "ap50": 1.0}, {"label": "cat", "threshold": 0.25, "ap50": None}]
     (run / "metrics-test.json").write_text(json.dumps({"split": "test", "dataset": known, "labels": rows}))
     found = [Detections(np.array([DOG]), np.array([score], np.float32), np.array([0])) for score in (0.9, 0.4)]
@@ -64,3 +65,17 @@ def test_an_evaluation_of_another_dataset_is_repeated(
     with pytest.raises(RunError, match="its detections cannot be read"):
         open_viewer(Source(root), ViewOptions(run, notes=tmp_path / "n.csv"))
     assert calls == ["test"]
+
+
+def test_an_evaluation_of_another_checkpoint_of_the_run_is_not_shown(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vocdet.workflows import evaluate
+
+    calls: list[Path] = []
+    monkeypatch.setattr(evaluate, "evaluate_run", lambda run, *_, **__: calls.append(run))
+    last = evaluated(root, tmp_path / "run") / "last.safetensors"
+    last.write_bytes(b"")
+    with pytest.raises(RunError, match="its detections cannot be read"):
+        open_viewer(Source(root), ViewOptions(last, notes=tmp_path / "n.csv"))
+    assert calls == [last]

@@ -57,3 +57,40 @@ def test_an_evaluation_is_read_and_not_repeated(runs: tuple[Path, list[Path]], m
     assert all((one.difference, one.p, one.sure) == (0, 1, False) for one in first)
     monkeypatch.setattr("vocdet.workflows.compare_split.evaluate_run", None)
     assert compare_on(facts[:2], "test", Source(root)) == first
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """From the call on, the names of the runs that are evaluated; none is."""
+    names: list[str] = []
+
+    def record() -> list[str]:
+        monkeypatch.setattr("vocdet.workflows.compare_split.evaluate_run", lambda run, *_, **__: names.append(run.name))
+        return names
+
+    return record
+
+
+def test_an_evaluation_of_a_split_that_has_other_images_by_now_is_repeated(
+    runs: tuple[Path, list[Path]], evaluated: Callable[[], list[str]]
+) -> None:
+    root, folders = runs
+    facts = [read_run(folder) for folder in folders[:2]]
+    compare_on(facts, "test", Source(root))
+    (root / "ImageSets" / "Main" / "test.txt").write_text("".join(f"i{k}\n" for k in reversed(range(10))))
+    names = evaluated()
+    compare_on(facts, "test", Source(root))
+    assert names == ["a", "b"]
+
+
+def test_an_evaluation_of_another_checkpoint_in_the_run_is_repeated(
+    runs: tuple[Path, list[Path]], evaluated: Callable[[], list[str]]
+) -> None:
+    root, folders = runs
+    facts = [read_run(folder) for folder in folders[:2]]
+    compare_on(facts, "test", Source(root))
+    path = folders[0] / "metrics-test.json"
+    path.write_text(path.read_text().replace("best.safetensors", "last.safetensors"))
+    names = evaluated()
+    compare_on(facts, "test", Source(root))
+    assert names == ["a"]

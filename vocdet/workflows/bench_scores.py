@@ -49,7 +49,7 @@ def scored(checkpoint: Path, source: Source, split: str, device: str, progress: 
     loaded = load_dataset(source, split=split)
     path = checkpoint.parent / f"metrics-{split}.json"
     known = _evaluated_metrics(path, checkpoint)
-    if known and known.dataset == loaded.dataset.fingerprint():  # a subset has a different one
+    if known and known.dataset == loaded.dataset.subset(loaded.dataset.rows(split)).fingerprint():
         return _scores(known)
     runner = DetectorOptions(device, backend_of(checkpoint))
     evaluate_run(checkpoint, source, EvalOptions(split), detector=runner, progress=progress)

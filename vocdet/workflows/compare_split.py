@@ -69,8 +69,9 @@ def compare_on(
     loaded = load_dataset(source or Source.from_record(dataset_arguments(runs[0].folder)))
     rows = split_rows(loaded.dataset, split)
     labels = tuple(dict.fromkeys(label for run in runs for label in run.labels))
-    truth, _ = relabeled_for(loaded.dataset.subset(rows), labels)
-    fingerprint = loaded.dataset.fingerprint()
+    images = loaded.dataset.subset(rows)
+    truth, _ = relabeled_for(images, labels)
+    fingerprint = images.fingerprint()
     for run in runs:
         if not _is_evaluated(run.folder, split, fingerprint):
             runner = DetectorOptions(device, "torch")
@@ -101,7 +102,7 @@ def _groups(runs: Sequence[RunFacts]) -> list[list[int]]:
 
 
 def _is_evaluated(folder: Path, split: str, fingerprint: str) -> bool:
-    """Whether the detections of the run's checkpoint in the whole split of this dataset are in its folder."""
+    """Whether the detections of the run's checkpoint in the images of this fingerprint are in its folder."""
     metrics, detections = folder / f"metrics-{split}.json", folder / f"detections-{split}.json"
     try:
         known = msgspec.json.decode(metrics.read_bytes(), type=dict[str, Any])
@@ -109,7 +110,8 @@ def _is_evaluated(folder: Path, split: str, fingerprint: str) -> bool:
         fresh = min(metrics.stat().st_mtime_ns, detections.stat().st_mtime_ns) >= newest
     except (OSError, ValueError):  # msgspec.DecodeError is a ValueError
         return False
-    return fresh and known.get("dataset") == fingerprint and "subset" not in known
+    of_best = known.get("checkpoint", BEST) == BEST  # another checkpoint in the folder has the same files
+    return fresh and of_best and known.get("dataset") == fingerprint and "subset" not in known
 
 
 def _detections(run: RunFacts, split: str, truth: Dataset) -> DetectionTable:

@@ -83,15 +83,14 @@ def evaluate_run(
     dataset, detections, report, rows = (
         evaluation.ground_truth, evaluation.detections, evaluation.report, evaluation.rows,
     )  # fmt: skip
-    whole = len(rows) == len(available)
-    evaluated = loaded.dataset if whole else loaded.dataset.subset(available[rows])  # subsets differ
+    evaluated = loaded.dataset.subset(available[rows])
     content: dict[str, object] = {"split": split, "dataset": evaluated.fingerprint()}
     if options.subset:
         content["subset"] = {"images": len(rows), "of": len(available), "seed": options.seed}
     if isinstance(predictor, TiledPredictor):
         content["tiles"] = asdict(predictor.tiles)
     run_of_model = folder.parent.parent if is_exported(run) else folder  # an export lies in RUN/exports
-    if trained_on := len(trained_rows(loaded.dataset.subset(available[rows]), run_of_model)):
+    if trained_on := len(trained_rows(evaluated, run_of_model)):
         content["trained_on"] = trained_on
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()

@@ -27,6 +27,7 @@ from vocdet.formats.scan import Progress, Scan, Source
 from vocdet.inference.access import is_local
 from vocdet.inference.coco_results import Names, read_coco_results
 from vocdet.inference.detection_files import read_detections
+from vocdet.outputs import BEST
 from vocdet.viewing.table import Predictions, ViewTable
 from vocdet.workflows.check import column_findings
 from vocdet.workflows.detector import DetectorOptions
@@ -162,6 +163,7 @@ class _Metrics(msgspec.Struct):
     labels: list[_Row]
     split: str
     subset: _Subset | None = None
+    checkpoint: str = BEST
 
     def among(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of the split that were evaluated."""
@@ -180,13 +182,14 @@ def _predictions(
         found = read_detections(run, dataset, names, rows.tolist(), coordinates=loaded.scan.coordinates).detections
         return dataset, Predictions.of(dataset, dict(zip(rows.tolist(), found, strict=True)))
     folder = run if run.is_dir() else run.parent
-    known = _evaluated(folder, loaded.dataset, split)
+    checkpoint = BEST if run.is_dir() else run.name
+    known = _evaluated(folder, checkpoint, loaded.dataset, split)
     if not known:
         from vocdet.workflows.evaluate import evaluate_run  # loads torch
 
         split = chosen_split(loaded.dataset, split)
         evaluate_run(run, loaded, EvalOptions(split), detector=DetectorOptions(device, "torch"), progress=progress)
-        known = _evaluated(folder, loaded.dataset, split)
+        known = _evaluated(folder, checkpoint, loaded.dataset, split)
     if not known:
         raise RunError(
             "its detections cannot be read", place=folder, hint="evaluate it: `vocdet.evaluate(dataset, run)`"
@@ -205,8 +208,8 @@ def _predictions(
     return dataset, Predictions.of(dataset, detections, thresholds)
 
 
-def _evaluated(folder: Path, dataset: Dataset, split: str) -> list[_Metrics]:
-    """The evaluations of a run on a split, or on any, of this dataset: test first, which sets the thresholds."""
+def _evaluated(folder: Path, checkpoint: str, dataset: Dataset, split: str) -> list[_Metrics]:
+    """The evaluations of a checkpoint on a split, or on any, of this dataset: test first, which sets the thresholds."""
     pattern = f"metrics-{split or '*'}.json"
     paths = sorted(folder.glob(pattern), key=lambda path: (path.stem != "metrics-test", path.name))
     known = []
@@ -216,7 +219,8 @@ def _evaluated(folder: Path, dataset: Dataset, split: str) -> list[_Metrics]:
             rows = split_rows(dataset, one.split)
         except (OSError, msgspec.MsgspecError, SplitError):
             continue
-        then = dataset.subset(one.among(rows)) if one.subset else dataset
-        if one.dataset == then.fingerprint() and path.with_name(f"detections-{one.split}.json").is_file():
+        then = dataset.subset(one.among(rows))
+        same = (one.checkpoint, one.dataset) == (checkpoint, then.fingerprint())
+        if same and path.with_name(f"detections-{one.split}.json").is_file():
             known.append(one)
     return known
