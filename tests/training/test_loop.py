@@ -227,6 +227,15 @@ def test_a_stop_ends_after_the_step_and_yields_no_half_epoch() -> None:
     assert [type(event).__name__ for event in events] == ["Step", "Step", "Step", "Epoch", "Step", "Step"]
 
 
+@pytest.mark.parametrize("limits", [Limits(epochs=9, steps=5), Limits(epochs=9, seconds=50.0)])
+def test_a_stop_at_the_last_step_leaves_none_to_a_training_that_continues(limits: Limits, clock: Clock) -> None:
+    task = Task(clock, seconds=10.0)
+    stopped = train(task, limits, stop=lambda: task.steps >= 5)
+    (end,) = train(task, limits, start=stopped[-1].at)
+    assert isinstance(end, Epoch)
+    assert (end.epoch, end.final, end.at.steps, task.steps) == (2, True, 5, 5)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_an_error_and_changes_no_weight(value: float) -> None:
     task = Task(spoil=lambda step: value if step == 3 else 1.0)

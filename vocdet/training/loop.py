@@ -134,9 +134,10 @@ def fit(
     """
     at = start or Progress()
     clock = _Clock(plan, samples, at)
-    share, warm_share, *_ = learner.group.from_first(clock.reading(at, plan.warm))
+    share, warm_share, over, _ = learner.group.from_first(clock.reading(at, plan.warm))
     while not at.finished:
-        for batches in _grouped(load(at.epoch, at.batches), plan.accumulate):
+        complete = over and at.batches > 0  # interrupted after the last step
+        for batches in () if complete else _grouped(load(at.epoch, at.batches), plan.accumulate):
             if plan.growth and at.grows:
                 batches = [batch.resized(plan.growth.size_at(share)) for batch in batches]
             losses, images = learner.step(batches, plan.schedule(share, warm_share), at.steps)
