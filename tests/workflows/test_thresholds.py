@@ -78,3 +78,10 @@ def test_a_trial_changes_no_file(run: Path, root: Path) -> None:
 def test_what_cannot_be_wanted_is_refused(run: Path, root: Path, options: ThresholdOptions, problem: str) -> None:
     with pytest.raises(ArgumentError, match=problem):
         choose_thresholds(run, Source(root), options)
+
+
+def test_they_can_be_chosen_on_every_image(run: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = Knows(load_dataset(Source(root)).dataset, ("dog", "cat"))
+    monkeypatch.setattr(thresholds, "load_predictor", lambda path, device: detector)
+    done = choose_thresholds(run, Source(root), ThresholdOptions(split="all"))
+    assert (done.split, done.images) == ("all", 4)

@@ -19,7 +19,7 @@ from vocdet.models.checkpoint import ThresholdOrigin, read_info, replace_info
 from vocdet.outputs import checkpoint_of
 from vocdet.plots import notebook
 from vocdet.wording import did_you_mean, listed
-from vocdet.workflows.eval_options import EvalOptions
+from vocdet.workflows.eval_options import EvalOptions, split_rows
 from vocdet.workflows.evaluate import evaluate_detector
 from vocdet.workflows.load import Loaded, load_dataset
 
@@ -101,7 +101,7 @@ def choose_thresholds(
             rule=str(options.wanted),
             split=split,
             images=report.images,
-            dataset=loaded.dataset.subset(loaded.dataset.rows(split)).fingerprint(),
+            dataset=loaded.dataset.subset(split_rows(loaded.dataset, split)).fingerprint(),
             unreached=tuple(row.label for row in rows if not row.reached),
             fixed=tuple(options.fixed),
         )
