@@ -150,6 +150,14 @@ def test_an_annotation_that_has_changed_is_left_alone(root: Path, judged: object
     assert [one.problem for one in plan.left] == [f"proposal {label.number} is about an annotation that has changed"]
 
 
+def test_what_is_corrected_already_is_not_corrected_again(root: Path, judged: object, tmp_path: Path) -> None:
+    proposals = run_audit(root, tmp_path).proposals
+    apply_fixes(plan_corrections(Source(root), proposals))
+    plan = plan_corrections(Source(root), proposals)
+    assert not plan
+    assert len(plan.left) == 3
+
+
 def test_unknown_numbers_and_folders_are_refused(root: Path, judged: object, tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no audit can be read"):
         read_proposals(tmp_path)

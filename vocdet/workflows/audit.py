@@ -228,12 +228,13 @@ def plan_corrections(source: Source, proposals: Sequence[Proposal]) -> FixPlan:
 
 
 def _line(dataset: Dataset, row: int, one: Proposal) -> int:
-    """The line of the object of a proposal; 0 for a new one, -1 if it is not there."""
-    if one.old_box is None:
-        return 0
+    """The line of the object of a proposal; 0 for a new one. -1: it is not there, or the new one is there already."""
+    label, box = (one.label, one.box) if one.old_box is None else (one.old_label, one.old_box)
     objects = dataset.objects
-    rows = np.flatnonzero((objects.image == row) & (np.abs(objects.box - one.old_box) < 1.5).all(axis=1))
-    lines = [int(objects.line[i]) for i in rows.tolist() if dataset.labels[objects.label[i]] == one.old_label]
+    rows = np.flatnonzero((objects.image == row) & (np.abs(objects.box - box) < 1.5).all(axis=1))
+    lines = [int(objects.line[i]) for i in rows.tolist() if dataset.labels[objects.label[i]] == label]
+    if one.old_box is None:
+        return -1 if lines else 0
     return lines[0] if len(lines) == 1 else -1
 
 
