@@ -98,12 +98,15 @@ def test_a_run_judges_what_it_was_not_trained_on(
 ) -> None:
     splits = {"a": "train", "b": "test"}
     monkeypatch.setattr(audit_judges, "read_run", lambda run: RunFacts(run, recipe={"data.split": splits[run.name]}))
-    both = run_audit(root, tmp_path, runs=(Path("a"), Path("b")))
-    assert judged == [(Path("a"), [6, 7, 8]), (Path("b"), [0, 1, 2, 3, 4, 5])]
+    first, second = (tmp_path / name for name in splits)
+    first.mkdir()
+    second.mkdir()
+    both = run_audit(root, tmp_path, runs=(first, second))
+    assert judged == [(first, [6, 7, 8]), (second, [0, 1, 2, 3, 4, 5])]
     assert both.trained_on == 0
     judged.clear()
-    assert run_audit(root, tmp_path, runs=(Path("a"),)).trained_on == 6
-    assert judged == [(Path("a"), list(range(9)))]
+    assert run_audit(root, tmp_path, runs=(first,)).trained_on == 6
+    assert judged == [(first, list(range(9)))]
 
 
 def test_the_mistakes_are_listed_with_a_page(root: Path, judged: object, tmp_path: Path) -> None:
@@ -165,13 +168,16 @@ def test_unknown_numbers_and_folders_are_refused(root: Path, judged: object, tmp
         chosen(run_audit(root, tmp_path).proposals, [1, 9])
 
 
-def test_a_run_judges_new_images_without_its_split(
-    root: Path, judged: list[tuple[Path, list[int]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(audit_judges, "read_run", lambda run: RunFacts(run, recipe={"data.split": "trainval"}))
+@pytest.mark.parametrize("name", ["", "best.safetensors"])
+@pytest.mark.parametrize("split", ["trainval", "train"])  # that is not there, and that has other images by now
+def test_a_run_judges_new_images_by_its_record(
+    root: Path, judged: list[tuple[Path, list[int]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+    split: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(audit_judges, "read_run", lambda run: RunFacts(run, recipe={"data.split": split}))
     run = tmp_path / "run"
     run.mkdir()
     record = '{"images": {"train": {"img0": "", "elsewhere": ""}, "val": {"img1": ""}}}'
     (run / "dataset.json").write_text(record)
-    assert run_audit(root, tmp_path, runs=(run,)).trained_on == 1
-    assert judged == [(run, list(range(9)))]
+    assert run_audit(root, tmp_path, runs=(run / name,)).trained_on == 1
+    assert judged == [(run / name, list(range(9)))]

@@ -18,6 +18,7 @@ from vocdet.formats.scan import Progress
 from vocdet.runs.facts import read_run
 from vocdet.runs.image_record import VALIDATION, recorded_images
 from vocdet.wording import counted
+from vocdet.workflows.detector import run_of
 from vocdet.workflows.load import Loaded
 from vocdet.workflows.split import SplitFiles, SplitOptions, split_dataset
 from vocdet.workflows.trainings import Train
@@ -93,10 +94,13 @@ def by_runs(dataset: Dataset, runs: Sequence[Path]) -> tuple[list[tuple[Path, Ro
     return [(run, rows) for run, rows in pairs if len(rows)], int(free.sum())
 
 
-def _trained_on(dataset: Dataset, run: Path) -> Rows:
-    """The images of the split that a run was trained on; without this split, those of the names that it recorded."""
+def _trained_on(dataset: Dataset, detector: Path) -> Rows:
+    """The images of the names that a run recorded; without a record, those of the split that it was trained on."""
+    run = run_of(detector)
+    if recorded := recorded_images(run):  # the splits may have changed since
+        row_of = dataset.row_of()
+        names = {stem for split, images in recorded.items() if split != VALIDATION for stem in images}
+        return np.array(sorted(row_of[stem] for stem in names & row_of.keys()), np.int64)
     with suppress(SplitError):
         return dataset.rows(str(read_run(run).recipe.get("data.split", "train")))
-    row_of = dataset.row_of()
-    names = {stem for split, images in recorded_images(run).items() if split != VALIDATION for stem in images}
-    return np.array(sorted(row_of[stem] for stem in names & row_of.keys()), np.int64)
+    return np.empty(0, np.int64)

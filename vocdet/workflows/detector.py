@@ -146,6 +146,12 @@ def exports_of(path: Path) -> Iterator[ExportedFile]:
                     yield export
 
 
+def run_of(path: Path) -> Path:
+    """The folder of the run that a checkpoint or an export belongs to, or of a run itself."""
+    folder = path if is_folder(path) else path.parent
+    return folder.parent.parent if is_exported(path) else folder  # an export lies in RUN/exports
+
+
 def backend_of(path: Path) -> Backend:
     """The library that runs a file, by its suffix."""
     return _BY_SUFFIX.get(path.suffix, "torch")

@@ -31,7 +31,7 @@ from vocdet.runs.pictures import example_sheet
 from vocdet.runtimes.description import is_exported
 from vocdet.runtimes.predictor import Predictor
 from vocdet.wording import listed
-from vocdet.workflows.detector import DetectorOptions
+from vocdet.workflows.detector import DetectorOptions, run_of
 from vocdet.workflows.eval_options import EvalOptions, EvalResult, choose, chosen_split, split_rows
 from vocdet.workflows.eval_page import write_page
 from vocdet.workflows.load import Loaded, load_dataset
@@ -89,8 +89,7 @@ def evaluate_run(
         content["subset"] = {"images": len(rows), "of": len(available), "seed": options.seed}
     if isinstance(predictor, TiledPredictor):
         content["tiles"] = asdict(predictor.tiles)
-    run_of_model = folder.parent.parent if is_exported(run) else folder  # an export lies in RUN/exports
-    if trained_on := len(trained_rows(evaluated, run_of_model)):
+    if trained_on := len(trained_rows(evaluated, run_of(run))):
         content["trained_on"] = trained_on
     if loaded.left_out:
         content["left_out"] = loaded.left_out.as_dict()
