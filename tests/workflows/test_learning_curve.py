@@ -14,17 +14,18 @@ from PIL import Image
 
 import vocdet
 from vocdet.data.detections import Detections
-from vocdet.errors import SplitError
+from vocdet.errors import RunError, SplitError
 from vocdet.evaluation.learning_curve import CurveFit
 from vocdet.evaluation.report import evaluate
 from vocdet.formats.scan import Source
 from vocdet.recipes.schema import SsdRecipe, changed
 from vocdet.runs.setup import RunOptions
+from vocdet.training.state import read_record
 from vocdet.workflows import learning_curve as workflow
 from vocdet.workflows import trainings
 from vocdet.workflows.eval_options import EvalOptions, split_rows
 from vocdet.workflows.learning_curve import CurveOptions, LabelGrowth, learning_curve, nested
-from vocdet.workflows.load import Loaded
+from vocdet.workflows.load import Loaded, load_dataset
 
 BOX = (5.0, 5.0, 45.0, 50.0)
 TRAIN, TEST = [f"train{i:02}" for i in range(32)], [f"test{i:02}" for i in range(10)]
@@ -130,3 +131,16 @@ def test_runs_of_another_recipe_are_not_taken_for_these(monkeypatch: pytest.Monk
         recipe = changed(SsdRecipe(), minutes=minutes)
         trainings.Trainings(recipe, RunOptions())(None, "train", tmp_path / "train_8")  # type: ignore[arg-type]
     assert folders[0] == folders[2] != folders[1]
+
+
+def test_an_interrupted_training_continues_with_the_length_that_fits_its_images(
+    make_voc: Callable[..., Path], tmp_path: Path
+) -> None:
+    loaded = load_dataset(Source(make_voc({stem: [("cat", BOX)] for stem in "abc"}, splits={"train": list("abc")})))
+    recipe = changed(SsdRecipe(), net="mb1-0.25", size=64, weights="none", batch=2)
+    train = trainings.Trainings(recipe, RunOptions(device="cpu", stop=lambda: True))
+    for _ in range(2):
+        with pytest.raises(RunError, match="interrupted"):
+            train(loaded, "train", tmp_path / "fold")
+    (run,) = tmp_path.glob("fold-*/ssd-*")
+    assert read_record(run / "state.safetensors").progress.steps == 2

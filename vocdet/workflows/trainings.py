@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from vocdet.errors import RunError
 from vocdet.files import hasher
+from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import changed
 from vocdet.runs.facts import list_runs
 from vocdet.runs.setup import RunOptions
@@ -48,9 +49,11 @@ class Trainings:
         for run in known:
             if run.state == "finished":
                 return run.folder
-        resumed = next((run.folder for run in known if run.resumable), None)
-        options = replace(self.options, runs=folder, resume=resumed)
-        result: DetectorResult = self.watch(training_events(loaded, changed(self.recipe, split=split), options))
+        resumed = next((run for run in known if run.resumable), None)
+        # a run continues with its own recipe, whose length and batch fit its images
+        recipe = load_recipe(resumed.task, str(resumed.folder)).recipe if resumed else changed(self.recipe, split=split)
+        options = replace(self.options, runs=folder, resume=resumed.folder if resumed else None)
+        result: DetectorResult = self.watch(training_events(loaded, recipe, options))
         if result.summary.interrupted:
             raise RunError("interrupted", place=result.run, hint="the same command continues it")
         return result.run
