@@ -38,6 +38,16 @@ def test_a_run_without_a_state_and_a_broken_record_are_forgotten(tmp_path: Path)
     assert known(tmp_path).run(0) is None
 
 
+def test_two_processes_record_their_seeds_in_one_file(tmp_path: Path) -> None:
+    one, other = known(tmp_path), known(tmp_path, seed=1)  # both begin before the other has written
+    for seed, record in enumerate((one, other)):
+        run = tmp_path / f"run{seed}"
+        run.mkdir()
+        (run / STATE).touch()
+        record.with_run(seed, run)
+    assert [known(tmp_path).run(seed) for seed in range(2)] == [tmp_path / "run0", tmp_path / "run1"]
+
+
 def test_metrics_spread_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "curves", lambda *_, **__: b"")
     folders = [make(tmp_path / name, ap50) for name, ap50 in (("a", 0.4), ("b", 0.5), ("c", 0.6))]

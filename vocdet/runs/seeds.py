@@ -40,9 +40,7 @@ class SeedRuns:
         known = _Record(task, plain, dict(source.record()))
         digest = hashlib.sha256(msgspec.json.encode(known, order="deterministic")).hexdigest()
         path = runs / f"seeds-{digest[:8]}.json"
-        with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            known = msgspec.structs.replace(known, runs=msgspec.json.decode(path.read_bytes(), type=_Record).runs)
-        return cls(path, known)
+        return cls(path, msgspec.structs.replace(known, runs=_recorded(path)))
 
     def run(self, seed: int) -> Path | None:
         """The run of a seed that is finished, or can be resumed."""
@@ -59,9 +57,17 @@ class SeedRuns:
     def with_run(self, seed: int, run: Path) -> SeedRuns:
         """The record with a run that has begun, written."""
         make_folder(self.path.parent)
-        known = msgspec.structs.replace(self._known, runs={**self._known.runs, seed: run.name})
+        runs = self._known.runs | _recorded(self.path)  # another process may train other seeds
+        known = msgspec.structs.replace(self._known, runs={**runs, seed: run.name})
         write_bytes(self.path, msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
         return SeedRuns(self.path, known)
+
+
+def _recorded(path: Path) -> dict[int, str]:
+    """The runs in a record; none without one that can be read."""
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=_Record).runs
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
