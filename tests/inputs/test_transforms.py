@@ -99,6 +99,13 @@ def test_a_view_of_nothing_is_gray() -> None:
     assert (canvas == FILL).all()
 
 
+def test_a_strip_of_one_pixel_is_drawn_far_smaller() -> None:
+    canvas = np.zeros((32, 32, 3), np.uint8)
+    strip = np.full((1, 150, 3), 9, np.uint8)
+    draw_view(canvas, strip, View(0, -72, 1, 78), (0, 0, 32, 32))  # a square around it
+    assert (canvas[[0, -1]] == FILL).all()
+
+
 def test_a_mirrored_view_is_the_image_mirrored_and_twice_is_the_image() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     once, twice = np.zeros_like(image), np.zeros_like(image)

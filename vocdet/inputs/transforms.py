@@ -182,7 +182,7 @@ def _warp_to(target: Image, image: Image, view: View) -> None:
     """Draw a view that is not aligned to pixels."""
     height, width = target.shape[:2]
     while min((view.x1 - view.x0) * image.shape[1] / width, (view.y1 - view.y0) * image.shape[0] / height) > 3:
-        image = resize(image, (image.shape[0] // 2, image.shape[1] // 2))
+        image = resize(image, (max(1, image.shape[0] // 2), max(1, image.shape[1] // 2)))
     sx, sy = width / ((view.x1 - view.x0) * image.shape[1]), height / ((view.y1 - view.y0) * image.shape[0])
     # pixel i covers [i, i + 1), so its center is at i + 1/2 on both sides
     tx, ty = (0.5 - view.x0 * image.shape[1]) * sx - 0.5, (0.5 - view.y0 * image.shape[0]) * sy - 0.5
