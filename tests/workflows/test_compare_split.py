@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,10 @@ def test_an_evaluation_of_another_checkpoint_in_the_run_is_repeated(
     names = evaluated()
     compare_on(facts, "test", Source(root))
     assert names == ["a"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    root, folders = runs
+    copy = shutil.copytree(folders[2], tmp_path / "more" / "c")
+    ap50, _ = compare_on([read_run(folders[2]), read_run(copy)], "test", Source(root))
+    assert (ap50.before, ap50.after) == ((str(folders[2]),), (str(copy),))

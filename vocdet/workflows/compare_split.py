@@ -38,7 +38,7 @@ class SplitTest:
     split: str
     images: int
     metric: str  # AP50 or AP
-    before: tuple[str, ...]  # names of runs; several differ only in their seeds
+    before: tuple[str, ...]  # names of runs, or their paths if two have the same; several differ only in their seeds
     after: tuple[str, ...]
     value: float | None  # mean of `before`; None: no object
     difference: float | None
@@ -78,6 +78,8 @@ def compare_on(
             evaluate_run(run.folder, loaded, EvalOptions(split, page=False), detector=runner, progress=progress)
     tables = [_detections(run, split, truth) for run in runs]
     drawing = Resampling(len(truth))
+    names = [run.folder.name for run in runs]
+    names = names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
     first, *others = _groups(runs)
     found = []
     for metric in METRICS:
@@ -87,7 +89,7 @@ def compare_on(
             bounds, p = paired_test(drawn[first], drawn[other])
             before, after = (None if np.isnan(values).any() else float(values[some].mean()) for some in (first, other))
             growth = None if before is None or after is None else after - before
-            old, new = (tuple(runs[i].folder.name for i in some) for some in (first, other))
+            old, new = (tuple(names[i] for i in some) for some in (first, other))
             found.append(SplitTest(split, len(truth), metric, old, new, before, growth, bounds, p))
     return tuple(found)
 
