@@ -99,12 +99,14 @@ def test_yolo_text_with_scores(tmp_path: Path) -> None:
         ("0 .5 .5 .2 .2", "is a box without a score, not class, cx, cy, width, height and score"),
         ("0 25 25 30 30 .9", "has the box 25 25 30 30, not in fractions of the image"),
         ("7 .5 .5 .2 .2 .9", "has the class '7', but the dataset has 2 labels"),
+        ("² .5 .5 .2 .2 .9", "has the class '²', but the dataset has 2 labels"),
+        (f"{'1' * 5000} .5 .5 .2 .2 .9", f"has the class '{'1' * 80}'..., but the dataset has 2 labels"),
         ("0 .5 .5 -.2 .2 .9", "has the box 60 40 40 60, with a negative width or height"),
         ("0 .5 .5 .2 .2 nan", "has the score 'nan', not a number"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, text: str, problem: str) -> None:
-    (tmp_path / "a.txt").write_text(text)
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     with pytest.raises(AnnotationError) as caught:
         read(tmp_path)
     assert (caught.value.problem, str(caught.value.place)) == (problem, f"{tmp_path / 'a.txt'}:1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -33,6 +34,7 @@ FORMAT_TITLES: dict[Kind, str] = {
 _HINT = "use COCO results (.json), comp3_det_test_<label>.txt, or a folder of VOC XML or YOLO text with scores"
 _WIDEST = 2.0  # widths of an image, for a box that reaches beyond it; more are pixels
 _CORRECT = "correct or delete it"
+_CLASS = re.compile("[0-9]{1,9}")  # a number of a label
 
 Row = tuple[int, int, float, tuple[float, float, float, float]]  # image, label, score, box
 Result = Row | VocdetError
@@ -136,7 +138,7 @@ def _yolo(path: Path, dataset: Dataset, _shift: float) -> Iterator[Result]:
                 missing = "a box without a score" if len(words) == 5 else f"{counted(len(words), 'column')}"
                 problem = f"is {missing}, not class, cx, cy, width, height and score"
                 yield AnnotationError(problem, place=place, hint="have the tool save the confidence: save_conf=True")
-            elif not words[0].isdigit() or int(words[0]) >= len(dataset.labels):
+            elif not _CLASS.fullmatch(words[0]) or int(words[0]) >= len(dataset.labels):
                 problem = (
                     f"has the class {quoted(words[0])}, but the dataset has {counted(len(dataset.labels), 'label')}"
                 )
