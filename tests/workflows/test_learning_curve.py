@@ -136,11 +136,16 @@ def test_runs_of_another_recipe_are_not_taken_for_these(monkeypatch: pytest.Monk
 def test_an_interrupted_training_continues_with_the_length_that_fits_its_images(
     make_voc: Callable[..., Path], tmp_path: Path
 ) -> None:
-    loaded = load_dataset(Source(make_voc({stem: [("cat", BOX)] for stem in "abc"}, splits={"train": list("abc")})))
+    root = make_voc({stem: [("cat", BOX)] for stem in "abcd"}, splits={"train": list("abc"), "val": ["d"]})
     recipe = changed(SsdRecipe(), net="mb1-0.25", size=64, weights="none", batch=2)
     train = trainings.Trainings(recipe, RunOptions(device="cpu", stop=lambda: True))
     for _ in range(2):
-        with pytest.raises(RunError, match="interrupted"):
-            train(loaded, "train", tmp_path / "fold")
+        with pytest.raises(RunError, match=": interrupted"):
+            train(load_dataset(Source(root)), "train", tmp_path / "fold")
     (run,) = tmp_path.glob("fold-*/ssd-*")
     assert read_record(run / "state.safetensors").progress.steps == 2
+    annotation = root / "Annotations" / "d.xml"
+    annotation.write_text(annotation.read_text().replace("<xmax>45</xmax>", "<xmax>40</xmax>"))
+    with pytest.raises(RunError, match=": interrupted"):  # and not that an image has changed
+        train(load_dataset(Source(root)), "train", tmp_path / "fold")
+    assert len(list(tmp_path.glob("fold-*/ssd-*"))) == 2

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from vocdet.data.digests import image_digests
 from vocdet.errors import RunError
 from vocdet.files import hasher
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import changed
-from vocdet.runs.facts import list_runs
+from vocdet.runs.facts import RunFacts, list_runs
+from vocdet.runs.image_record import VALIDATION, recorded_images
 from vocdet.runs.setup import RunOptions
 from vocdet.workflows.load import Loaded
 from vocdet.workflows.train_detector import DetectorResult, training_events
+from vocdet.workflows.training_data import TrainingData
 
 Watch = Callable[[Iterator[Any]], Any]  # exhausts the events of a training, and returns the last one
 
@@ -33,7 +36,10 @@ def last_of(events: Iterator[Any]) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trainings:
-    """Trains by a recipe; a run that is finished is not trained again, and one that was interrupted is resumed."""
+    """Trains by a recipe; a run that is finished is not trained again, and one that was interrupted is resumed.
+
+    An interrupted run whose images or annotations have changed since cannot continue: another one begins.
+    """
 
     recipe: Any  # SsdRecipe or MaskRcnnRecipe
     options: RunOptions
@@ -49,11 +55,20 @@ class Trainings:
         for run in known:
             if run.state == "finished":
                 return run.folder
-        resumed = next((run for run in known if run.resumable), None)
+        resumed = next((run for run in known if run.resumable and _is_of(run, loaded, split)), None)
         # a run continues with its own recipe, whose length and batch fit its images
-        recipe = load_recipe(resumed.task, str(resumed.folder)).recipe if resumed else changed(self.recipe, split=split)
+        own: Any = load_recipe(resumed.task, str(resumed.folder)).recipe if resumed else None
+        recipe = own or changed(self.recipe, split=split)
         options = replace(self.options, runs=folder, resume=resumed.folder if resumed else None)
         result: DetectorResult = self.watch(training_events(loaded, recipe, options))
         if result.summary.interrupted:
             raise RunError("interrupted", place=result.run, hint="the same command continues it")
         return result.run
+
+
+def _is_of(run: RunFacts, loaded: Loaded, split: str) -> bool:
+    """Whether a run was begun with the same labels, images and annotations."""
+    data = TrainingData.of(loaded.dataset, split)
+    splits = {"train": data.train} | ({VALIDATION: data.val} if data.is_measurable else {})
+    digests = {name: image_digests(images) for name, images in splits.items()}
+    return run.labels == loaded.dataset.labels and recorded_images(run.folder) == digests
