@@ -89,6 +89,8 @@ def test_too_few_images_are_refused_before_any_training(make_voc: Callable[..., 
     with pytest.raises(SplitError, match="has 5 images, too few to divide by 8"):
         learning_curve(Source(root), CurveOptions(tmp_path / "out"), train)
     assert not (tmp_path / "out").exists()
+    with pytest.raises(SplitError, match="5 images of split 'train' are also trained on"):
+        learning_curve(Source(root), CurveOptions(tmp_path / "out", split="train"), train)
 
 
 def test_subsets_are_nested_and_no_label_is_missing(make_voc: Callable[..., Path]) -> None:

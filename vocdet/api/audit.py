@@ -64,7 +64,7 @@ def learning_curve(
     `doubling()` of each label says it in words, or that the fit cannot tell. Every subset is within the next, and every
     label has its share in it.
     The recipe and its `values`, such as `minutes=10`, are those of `train_detector`. Trainings that are finished are
-    not repeated. A `SplitError` for a missing split, or fewer than 16 images.
+    not repeated. A `SplitError` for a missing split, fewer than 16 images, or a `split` that is trained on.
 
     >>> vocdet.learning_curve("shelf", minutes=1)
     Traceback (most recent call last):

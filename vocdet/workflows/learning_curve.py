@@ -109,18 +109,13 @@ def learning_curve(
     """Train on an eighth, a quarter, a half and all images of a split, and fit AP50 on another split.
 
     Each share contains the smaller ones. Finished trainings are not repeated. Writes the numbers and a plot. A
-    `SplitError` for a missing split, or one with too few images to divide.
+    `SplitError` for a missing split, one with too few images to divide, and one to evaluate on that is trained on.
     """
     check_writable(options.out, inside=True)
     loaded = load_dataset(source, split=options.train)
     dataset = loaded.dataset
     split = chosen_split(dataset, options.split)
-    dataset.rows(split)  # before hours of training
-    rows = dataset.rows(options.train)
-    if len(rows) // SHARES[0] < FEWEST:
-        hint = "annotate more images first"
-        raise SplitError(f"split {options.train!r} has {counted(len(rows), 'image')}, too few to divide by {SHARES[0]}",
-                         place=dataset.root, hint=hint)  # fmt: skip
+    rows = _checked_rows(dataset, options.train, split)  # before hours of training
     parts = {f"{options.train}_{share}": some for share, some in nested(dataset, rows, options.seed).items()}
     make_folder(options.out)
     write_marker(options.out, "predictions")
@@ -150,6 +145,19 @@ def learning_curve(
     lines = [(one.label, one.ap50, one.fit) for one in (*growth[:-1], growth[-1])]
     write_bytes(result.picture, curve_picture(sizes, lines, str(loaded.path)))
     return result
+
+
+def _checked_rows(dataset: Dataset, train: str, split: str) -> Rows:
+    """The rows of the split to divide; a `SplitError` if the curve cannot be measured with these splits."""
+    rows = dataset.rows(train)
+    if shared := len(np.intersect1d(dataset.rows(split), rows)):
+        problem = f"{counted(shared, 'image')} of split {split!r} {'is' if shared == 1 else 'are'} also trained on"
+        hint = f"evaluate on images that {train} does not have, or split again: `vocdet.split(dataset)`"
+        raise SplitError(problem, place=dataset.root, hint=hint)
+    if len(rows) // SHARES[0] < FEWEST:
+        problem = f"split {train!r} has {counted(len(rows), 'image')}, too few to divide by {SHARES[0]}"
+        raise SplitError(problem, place=dataset.root, hint="annotate more images first")
+    return rows
 
 
 def nested(dataset: Dataset, rows: Rows, seed: int) -> dict[int, Rows]:
