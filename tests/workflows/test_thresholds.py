@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.workflows.test_evaluate import SCENES, Knows, save_run
-from vocdet.errors import ArgumentError
+from vocdet.errors import ArgumentError, SplitError
 from vocdet.evaluation.curves import Wanted
 from vocdet.formats.scan import Source
 from vocdet.inference.predictor import load_predictor
@@ -85,3 +85,9 @@ def test_they_can_be_chosen_on_every_image(run: Path, root: Path, monkeypatch: p
     monkeypatch.setattr(thresholds, "load_predictor", lambda path, device: detector)
     done = choose_thresholds(run, Source(root), ThresholdOptions(split="all"))
     assert (done.split, done.images) == ("all", 4)
+
+
+def test_a_fold_with_an_unknown_stem_is_refused(run: Path, root: Path) -> None:
+    (root / "ImageSets" / "Main" / "fold1_val.txt").write_text("a\ngone\n")
+    with pytest.raises(SplitError, match="gone"):
+        choose_thresholds(run, Source(root), ThresholdOptions(split="fold1_val"))

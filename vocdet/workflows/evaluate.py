@@ -116,7 +116,9 @@ def evaluate_detector(
     predictor: Predictor, loaded: Loaded, options: EvalOptions = EvalOptions(), *, progress: Progress | None = None
 ) -> Evaluation:
     """Evaluate a detector on a split as `evaluate_run` does, without writing files."""
-    rows = split_rows(loaded.dataset, chosen_split(loaded.dataset, options.split))
+    split = chosen_split(loaded.dataset, options.split)
+    raise_split_errors(loaded.warnings, split)
+    rows = split_rows(loaded.dataset, split)
     chosen = choose(len(rows), options.subset, options.seed)
     dataset, unknown = relabeled_for(loaded.dataset.subset(rows[chosen]), predictor.labels)
     dataset = replace(dataset, levels=predictor.levels or dataset.levels)
