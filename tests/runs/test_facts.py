@@ -225,3 +225,12 @@ def test_runs_are_listed_without_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_recipe_is_read_as_json_has_it(tmp_path: Path) -> None:
+    run = tmp_path / "ssd-1"
+    run.mkdir()
+    (run / "recipe.toml").write_text('task = "ssd"\n[train]\nlr = nan\nclip = -inf\nday = 2024-01-31\n')
+    recipe = read_run(run).recipe
+    assert json.loads(json.dumps(recipe, allow_nan=False)) == recipe
+    assert recipe == {"train.lr": None, "train.clip": None, "train.day": "2024-01-31"}

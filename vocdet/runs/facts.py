@@ -259,12 +259,14 @@ def _json_file(path: Path, kind: type[T], problems: list[str]) -> T | None:
 
 
 def _recipe_of(folder: Path, problems: list[str]) -> dict[str, Any]:
+    """The recipe as JSON has it: a date of TOML is a text, a number that is not finite None."""
     path = folder / "recipe.toml"
     if not path.is_file():
         return _json_file(folder / "recipe.json", dict[str, Any], problems) or {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return msgspec.json.decode(msgspec.json.encode(content), type=dict[str, Any])
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, OverflowError):  # a number of more than 64 bits
         problems.append(f"{path.name} cannot be read")
         return {}
 
