@@ -122,6 +122,21 @@ def test_pages_of_the_web_and_requests_without_the_token_are_refused(film: Path)
         assert ask(url, "/state", headers={"Cookie": headers["Set-Cookie"].partition(";")[0]})[0] == 200
 
 
+def test_a_link_cannot_write_headers_or_a_page(film: Path) -> None:
+    with page(film) as url:
+        status, body, headers = ask(url, "/?token=x%0d%0aX-Evil:%201%0d%0a%0d%0a%3Cscript%3E")
+        assert (status, headers["X-Evil"], headers["Set-Cookie"]) == (200, None, None)
+        assert b"vocdet live" in body
+
+
+def test_a_token_may_have_any_characters(film: Path) -> None:
+    token = 'a+b/c= &;,"é%41'
+    with page(film, WebOptions(host="0.0.0.0", port=0, token=token)) as url:
+        status, _, headers = ask(url, f"/?{urlsplit(url).query}")
+        assert status == 200
+        assert ask(url, "/state", headers={"Cookie": headers["Set-Cookie"].partition(";")[0]})[0] == 200
+
+
 def test_a_port_in_use_is_an_error(film: Path) -> None:
     with page(film) as url, pytest.raises(MediaError, match="no page at"):
         next(live_page(FindsTwo(), str(film), WebOptions(port=urlsplit(url).port or 0)))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +116,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if address.path == "/":
             state = self.page.state().replace(b"<", b"\\u003c")  # a label must not end the script
             body = bundled_text("live.html").encode().replace(b">null</script>", b">" + state + b"</script>", 1)
-            self._send(body, "text/html; charset=utf-8", self._cookie(address.query))
+            self._send(body, "text/html; charset=utf-8", self._cookie())
         elif address.path == "/state":
             self._send(self.page.state(), "application/json")
         elif address.path == "/stream":
@@ -161,11 +161,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             morsel = SimpleCookie(self.headers.get("Cookie", "")).get("vocdet")
         except CookieError:
             return ""
-        return morsel.value if morsel else ""
+        return unquote(morsel.value) if morsel else ""
 
-    def _cookie(self, query: str) -> dict[str, str]:
-        token = (parse_qs(query).get("token") or [""])[0]
-        return {"Set-Cookie": f"vocdet={token}; HttpOnly; SameSite=Strict"} if token and token.isascii() else {}
+    def _cookie(self) -> dict[str, str]:
+        """The token for further requests; never a text of the request, which could end the header."""
+        token = quote(self.page.token, safe="")
+        return {"Set-Cookie": f"vocdet={token}; HttpOnly; SameSite=Strict"} if token else {}
 
     def _send(self, body: bytes, kind: str, headers: dict[str, str] | None = None, status: int = 200) -> None:
         self.send_response(status)
@@ -213,7 +214,8 @@ def serving_page(page: LivePage, host: str = "127.0.0.1", port: int = LIVE_PORT)
     handler = type("Handler", (_Handler,), {"page": page})
     with binding("page", host, port):
         server = _Server((host, port), handler)
-    page.url = f"http://{host}:{server.server_address[1]}/" + (f"?token={page.token}" if page.token else "")
+    query = f"?token={quote(page.token, safe='')}" if page.token else ""
+    page.url = f"http://{host}:{server.server_address[1]}/{query}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
     thread.start()
     try:
