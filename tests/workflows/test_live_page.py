@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from tests.browser import CHROMIUM, REQUIRED
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.errors import MediaError
+from vocdet.inference.access import family_of
 from vocdet.workflows.live import LiveFrame
 from vocdet.workflows.live_page import PageStart, WebOptions, live_page
 
@@ -135,6 +137,16 @@ def test_a_token_may_have_any_characters(film: Path) -> None:
         status, _, headers = ask(url, f"/?{urlsplit(url).query}")
         assert status == 200
         assert ask(url, "/state", headers={"Cookie": headers["Set-Cookie"].partition(";")[0]})[0] == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+def test_every_loopback_address_has_a_page(film: Path, host: str) -> None:
+    try:
+        socket.create_server((host, 0), family=family_of(host)).close()
+    except OSError:
+        pytest.skip(f"this machine has no address {host}")
+    with page(film, WebOptions(host=host, port=0)) as url:
+        assert ask(url, "/state")[0] == 200
 
 
 def test_a_port_in_use_is_an_error(film: Path) -> None:

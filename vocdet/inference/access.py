@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,6 @@ from ipaddress import ip_address
 
 from vocdet.errors import MediaError
 from vocdet.wording import reason
-
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +53,14 @@ def may_access(needed: str, given: str, host_header: str, *, local: bool) -> boo
     if needed:
         return secrets.compare_digest(needed.encode(), given.encode(errors="replace"))
     name = host_header.rpartition(":")[0] if host_header.count(":") == 1 or "]:" in host_header else host_header
-    return not local or name.strip("[]").lower() in _LOCAL
+    return not local or is_local(name.strip("[]").lower())
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """The family of addresses that a host belongs to: IPv6 for one with colons."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def address_of(host: str, port: int) -> str:
+    """The address of a page or service, for a browser."""
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocdet.data.detections import Detections
-from vocdet.inference.access import binding, is_local, may_access, token_for
+from vocdet.inference.access import address_of, binding, family_of, is_local, may_access, token_for
 from vocdet.inference.output import encode_picture
 from vocdet.inference.results import exact_score
 from vocdet.inputs.images import Image
@@ -213,9 +213,9 @@ def serving_page(page: LivePage, host: str = "127.0.0.1", port: int = LIVE_PORT)
     page.token = token_for(host, page.token)
     handler = type("Handler", (_Handler,), {"page": page})
     with binding("page", host, port):
-        server = _Server((host, port), handler)
+        server = type("Server", (_Server,), {"address_family": family_of(host)})((host, port), handler)
     query = f"?token={quote(page.token, safe='')}" if page.token else ""
-    page.url = f"http://{host}:{server.server_address[1]}/{query}"
+    page.url = f"{address_of(host, server.server_address[1])}{query}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
     thread.start()
     try:

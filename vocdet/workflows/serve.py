@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vocdet.errors import DependencyError
-from vocdet.inference.access import ServeLimits, binding, is_local, token_for
+from vocdet.inference.access import ServeLimits, address_of, binding, family_of, is_local, token_for
 from vocdet.workflows.detector import open_detector
 
 if TYPE_CHECKING:
@@ -66,12 +66,11 @@ def run_application(app: Any, host: str, port: int, started: Callable[[str], obj
         timeout_graceful_shutdown=GRACE, lifespan="on", server_header=False,
     )  # fmt: skip
     with binding("service", host, port):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         if not 0 <= port < 1 << 16:
             raise OverflowError(port)  # create_server would leave its socket open
-        listening = socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family_of(host))
     with listening:
-        started(f"http://{host}:{listening.getsockname()[1]}/")
+        started(address_of(host, listening.getsockname()[1]))
         main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGTERM, lambda *_: None) if main else None  # uvicorn raises it again at the end
         try:
