@@ -79,7 +79,7 @@ class LivePage:
         try:
             values = json.loads(body)
             new = {self.labels.index(label): float(value) for label, value in values.items()}
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
             return False
         if not all(0 <= value <= 1 for value in new.values()):
             return False
