@@ -214,6 +214,16 @@ def test_other_sites_and_requests_without_the_token_are_refused(service: Running
         closed.stop()
 
 
+def test_a_token_may_have_any_letters_and_its_scheme_any_case() -> None:
+    closed = Running(token="schlüssel")
+    try:
+        for scheme in ("Bearer", "bearer"):
+            sent = f"{scheme} schlüssel".encode().decode("latin-1")
+            assert closed.post(jpeg(), Authorization=sent)[0] == 200
+    finally:
+        closed.stop()
+
+
 def test_a_port_in_use_is_an_error(service: Running) -> None:
     with pytest.raises(MediaError, match=f"no service at 127.0.0.1, port {service.port}"):
         serve(FindsMiddle(), port=service.port)

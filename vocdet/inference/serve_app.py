@@ -103,7 +103,9 @@ class Service:
             Path(name).unlink(missing_ok=True)
 
     def _check(self, request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        header = request.headers.get("authorization", "").encode("latin-1").decode(errors="replace")  # sent as UTF-8
+        scheme, _, rest = header.partition(" ")
+        given = rest.strip() if scheme.lower() == "bearer" else header
         if not may_access(self.token, given, request.headers.get("host", ""), local=self.local):
             raise HTTPException(401, "give the token: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
