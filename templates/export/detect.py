@@ -28,7 +28,8 @@ def load(folder: Path = HERE) -> Any:
         return lambda image: dict(zip(names, session.run(None, {"image": image})))
     import openvino
 
-    model = openvino.Core().compile_model(str(folder / "model.xml"), "CPU")
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # some processors would compute with 16 bits
+    model = openvino.Core().compile_model(str(folder / "model.xml"), "CPU", exact)
     names = [output.any_name for output in model.outputs]
     return lambda image: dict(zip(names, model([image]).to_tuple()))
 

@@ -61,7 +61,9 @@ def compiled(path: Path, description: Description, *, device: str = "auto", thre
     if name not in core.available_devices:
         known = listed((one.lower() for one in core.available_devices), conjunction="or")
         raise DeviceError(f"device {device!r} is not available in OpenVINO", hint=f"it has {known}")
-    settings = {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+    # by default, processors with 16-bit floats compute with these, and detect something else than the model
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    settings |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
         model = core.read_model(path, path.with_suffix(".bin"))
         fixed = model.clone()
