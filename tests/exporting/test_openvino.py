@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,14 @@ def test_openvino_detects_what_onnx_runtime_detects(ssd: Exported, tmp_path: Pat
     assert (apart.boxes, apart.scores) < (1e-2, 1e-4)
     whole = [p.candidates(images[2], (300, 400)) for p in (one, other)]
     assert difference(whole[:1], whole[1:]).boxes < 1e-2
+
+
+def test_threads_may_share_a_detector(ssd: Exported, tmp_path: Path) -> None:
+    detector = load_openvino(converted(ssd[1], tmp_path))
+    images = [picture(64, 96, seed) for seed in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda image: detector.detect([image])[0], images))
+    assert difference(detector.detect(images), found).boxes == 0
 
 
 def test_in_8_bits_the_network_is_small_and_what_surrounds_it_unchanged(ssd: Exported, tmp_path: Path) -> None:

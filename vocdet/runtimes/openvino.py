@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from vocdet.errors import CheckpointError, DependencyError, DeviceError
@@ -75,12 +76,14 @@ def compiled(path: Path, description: Description, *, device: str = "auto", thre
         raise CheckpointError(problem, place=path, hint="export it again") from error
     outputs = range(len(model.outputs))
     requests = {True: request}  # of the size that the predictor gives, and of any other, which few programs need
+    free = Lock()  # a request refuses a second image while it works
 
     def run(image: Image) -> Any:
         usual = description.task != "ssd" or image.shape[:2] == description.size
-        if usual not in requests:
-            requests[usual] = core.compile_model(model, name, settings).create_infer_request()
-        result = requests[usual].infer([image])
+        with free:
+            if usual not in requests:
+                requests[usual] = core.compile_model(model, name, settings).create_infer_request()
+            result = requests[usual].infer([image])
         return [result[i] for i in outputs]
 
     return run
