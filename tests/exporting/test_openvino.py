@@ -64,7 +64,8 @@ def test_damaged_and_foreign_models_are_refused(ssd: Exported, tmp_path: Path) -
     text = path.read_text()
     for content, problem in (
         (text[: len(text) // 2], "incomplete"), ("<!DOCTYPE a><net/>", "DOCTYPE"), ("<net></net>", "no export of vocdet"),
-        ("hello", "not an OpenVINO model"),
+        ("hello", "not an OpenVINO model"), ('<?xml version="1.0" encoding="big5"?><net/>', "not an OpenVINO model"),
+        ('<?xml version="1.0" encoding="nothing"?><net/>', "not an OpenVINO model"),
     ):  # fmt: skip
         path.write_text(content)
         with pytest.raises(CheckpointError, match=problem):

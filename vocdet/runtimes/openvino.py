@@ -41,7 +41,7 @@ def read_openvino(path: Path) -> Description:
         raise CheckpointError("has a DOCTYPE, which no OpenVINO model has", place=path, hint=_DAMAGED)
     try:
         root = ET.fromstring(data)
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: of an encoding that Python lacks
         raise CheckpointError("is not an OpenVINO model, or incomplete", place=path, hint=_DAMAGED) from error
     ours = root.find(f"rt_info/{KEY_PREFIX.rstrip('.')}")
     texts = {f"{KEY_PREFIX}{entry.tag}": entry.get("value", "") for entry in (() if ours is None else ours)}
