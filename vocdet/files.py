@@ -187,12 +187,18 @@ def check_new(folder: Path) -> None:
         empty = folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
         if not empty and (folder.is_symlink() or folder.exists()):
             raise OutputError("exists already", place=folder, hint=hint)
-        if empty and (os.path.ismount(folder) or folder.samefile(Path())):
-            problem = "is a mount point" if os.path.ismount(folder) else "is the current folder"
-            raise OutputError(f"{problem}, which cannot be replaced", place=folder, hint="name a new folder in it")
+        if empty:
+            check_replaceable(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
     _probe(folder, folder)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise an `OutputError` for an existing folder in whose place no other can be put."""
+    if os.path.ismount(folder) or folder.samefile(Path()):
+        problem = "is a mount point" if os.path.ismount(folder) else "is the current folder"
+        raise OutputError(f"{problem}, which cannot be replaced", place=folder, hint="name a new folder in it")
 
 
 @contextmanager

@@ -98,6 +98,32 @@ def test_a_second_export_replaces_the_first_unless_a_user_changed_it(run: Path) 
     assert (folder / "labels.txt").read_text() == "my own words"
 
 
+def test_a_second_export_replaces_the_target_of_a_link_and_folders_in_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = EXPORTERS["coreml"]
+    package = replace(about, check_installed=lambda: None, write=lambda *_: dict.fromkeys(about.files, b"x"))
+    monkeypatch.setitem(EXPORTERS, "coreml", package)
+    link = run / "exports" / "coreml"
+    export_run(run, ExportOptions("coreml"), out=tmp_path / "elsewhere")
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "metrics-val.json").write_text("{}")
+    assert export_run(run, ExportOptions("coreml")).file == link / "model.mlpackage"
+    assert link.is_symlink()
+    assert not (tmp_path / "elsewhere" / "metrics-val.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "run"]
+    (link / "model.mlpackage" / "notes.txt").write_text("my own words")
+    with pytest.raises(OutputError, match="an export that was changed since"):
+        export_run(run, ExportOptions("coreml"))
+
+
+def test_the_current_folder_is_not_replaced_by_an_export(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(export_run(run).folder)
+    with pytest.raises(OutputError, match="is the current folder, which cannot be replaced"):
+        export_run(run, out=Path())
+
+
 def test_an_export_is_not_exported_again(run: Path) -> None:
     folder = export_run(run).folder
     for path in (folder, folder / "model.onnx"):

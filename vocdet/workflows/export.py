@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import shutil
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,7 @@ from vocdet.exporting.formats import EXPORTERS, TARGETS, Exporter
 from vocdet.exporting.graphs import DETECTIONS, Graph, at_size, graph_of, prepared_graph
 from vocdet.exporting.packages import need
 from vocdet.exporting.parity import Check
-from vocdet.files import appearing, check_writable, is_folder
+from vocdet.files import appearing, check_replaceable, check_writable, is_folder, is_link, unwritable
 from vocdet.formats.scan import Progress, Source
 from vocdet.inputs.images import decode_image, resize
 from vocdet.models.checkpoint import CheckpointInfo, load_checkpoint
@@ -251,10 +252,10 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         with appearing(folder) as temporary:
             yield temporary
         return
+    folder = Path(os.path.realpath(folder))  # a link stays one
+    check_replaceable(folder)
     earlier, marker = OutputFiles(folder, KIND), read_marker(folder)
-    ours = (MARKER, "metrics-*.json", "detections-*.json", "report-*.html", "plots-*")  # all but one of an evaluation
-    names = [path.name for path in folder.iterdir() if not any(path.match(name) for name in ours)]
-    if marker is None or marker.kind != KIND or not all(earlier.may_write(name) for name in names):
+    if marker is None or marker.kind != KIND or not all(map(earlier.may_write, _exported_names(folder))):
         problem = "holds other files, or an export that was changed since"
         raise OutputError(problem, place=folder, hint='choose a new folder: `out="export"`')
     check_writable(folder, inside=True)
@@ -265,5 +266,20 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     except CheckpointError as error:
         error.place = None
         raise
-    shutil.rmtree(folder)
-    fresh.rename(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", ignore_cleanup_errors=True) as away:
+            earlier_folder = folder.rename(Path(away) / "earlier")
+            try:
+                fresh.rename(folder)
+            except BaseException:
+                earlier_folder.rename(folder)
+                raise
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _exported_names(folder: Path) -> list[str]:
+    """The files of an export, with forward slashes: all but those of an evaluation, and the marker."""
+    ours = (MARKER, "metrics-*.json", "detections-*.json", "report-*.html", "plots-*")
+    files = (path.relative_to(folder) for path in folder.rglob("*") if is_link(path) or not is_folder(path))
+    return [file.as_posix() for file in files if not any(Path(file.parts[0]).match(name) for name in ours)]
