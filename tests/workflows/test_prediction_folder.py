@@ -17,6 +17,7 @@ from vocdet.data.levels import Levels
 from vocdet.errors import ManyErrors, OutputError, VocdetError
 from vocdet.formats import registry
 from vocdet.formats.scan import Source
+from vocdet.inference.output import writing_video
 from vocdet.outputs import MARKER, read_marker
 from vocdet.workflows.check import check_dataset
 from vocdet.workflows.detector import DetectorOptions
@@ -54,6 +55,16 @@ def kept(out: Path) -> tuple[str, ...]:
     marker = read_marker(out)
     assert marker is not None
     return marker.kept
+
+
+def test_a_frame_never_takes_the_label_file_of_an_image(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "Clip_1.png")
+    with writing_video(tmp_path / "in" / "clip.avi", 10) as write:
+        for _ in range(3):
+            write(np.zeros((48, 64, 3), np.uint8))
+    list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "out", also=["yolo"]))
+    names = sorted(path.name for path in (tmp_path / "out" / "labels").iterdir())
+    assert names == ["Clip_1.txt", "clip_0.txt", "clip_1_frame.txt", "clip_2.txt"]
 
 
 @pytest.fixture

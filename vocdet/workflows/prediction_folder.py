@@ -61,6 +61,8 @@ class PredictionFolder:
         self.out, self.labels = out, labels
         self.voc, self.csv, self.yolo = (form in also for form in ("voc", "csv", "yolo"))
         self.names = _drawing_names(items, f"{DRAWINGS}/" if self.voc else "")
+        images = (name for item, name in self.names.items() if item.kind == "image")
+        self.image_stems = {PurePosixPath(name).stem.casefold() for name in images}
         self.listed = 0  # images and frames
         self.crossings: list[tuple[str, ...]] = []
         self.done: set[MediaSource] = set()
@@ -142,6 +144,8 @@ class PredictionFolder:
     def add_frame(self, frame: Frame, detections: Detections) -> None:
         """List the detections in a frame of a video."""
         stem = f"{PurePosixPath(self.names[frame.source]).stem}_{frame.number}"
+        while stem.casefold() in self.image_stems:
+            stem += "_frame"
         self._list(f"{frame.source.name}#{frame.number}", stem, frame, detections)
 
     def add_crossings(self, source: MediaSource, crossings: Sequence[Crossing], fps: float) -> None:
