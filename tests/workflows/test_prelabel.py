@@ -19,7 +19,7 @@ from vocdet import masks
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
 from vocdet.data.texts import Texts
-from vocdet.errors import AnnotationError, ArgumentError, OutputError
+from vocdet.errors import AnnotationError, ArgumentError, ImageError, OutputError
 from vocdet.formats.voc.write import WrittenObject, annotation_text
 from vocdet.inference.annotating import simplified, teaching_order, uncertainty
 from vocdet.mask_outlines import as_polygon
@@ -76,6 +76,14 @@ def test_an_image_gets_an_annotation_with_scores_and_the_model(tmp_path: Path) -
     assert objects(xml) == [("cat", "10", "10", "30", "30", "0.9"), ("dog", "40", "10", "60", "30", "0.8")]
     assert etree.parse(xml).findtext("object/model") == "runs/one"
     assert (report.added, dict(report.states)) == (2, {"without": 1})
+
+
+def test_images_that_share_an_annotation_file_do_not_replace_each_other(tmp_path: Path) -> None:
+    picture(tmp_path / "photos" / "a.jpg")
+    picture(tmp_path / "photos" / "a.png", 1)
+    with pytest.raises(ImageError, match=r"a\.png: has the annotation file of a\.jpg, a\.xml"):
+        run(tmp_path)
+    assert etree.parse(tmp_path / "photos" / "a.xml").findtext("filename") == "a.jpg"
 
 
 def test_machine_made_annotations_are_replaced_until_they_are_corrected(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ class _Work:
         self.detector, self.model, self.report = detector, name, report
         self.limits = limits
         self.folders: dict[Path, OutputFiles] = {}
+        self.annotated: dict[Path, Path] = {}  # annotation: its image
         self.images: list[Path] = []
         self.unsure: list[float] = []
         self.described: list[Any] = []
@@ -137,6 +138,9 @@ class _Work:
         path = Path(frame.source.address)
         masked = found.masks is not None
         target = annotation_path(path, ".json" if masked else ".xml")
+        if (other := self.annotated.setdefault(target, path)) != path:
+            problem = f"has the annotation file of {other.name}, {target.name}"
+            raise ImageError(problem, place=path, hint="rename one of the two images")
         files = self.folders.setdefault(target.parent, marked_files(target.parent))
         state = annotation_state(target, files)
         shown = found.above(self.limits)
