@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vocdet.errors import ArgumentError, ImageError, VocdetError, raise_all
+from vocdet.file_names import folded
 from vocdet.files import check_writable, write_bytes
-from vocdet.inference.frames import find_sources, open_video, quiet
+from vocdet.inference.frames import MediaSource, find_sources, open_video, quiet
 from vocdet.inference.output import encode_picture
 from vocdet.inference.still_frames import differing_frames
+
+LONGEST_STEM = 180  # bytes of a stem; file systems allow 255, including the number of the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +31,22 @@ class FilmFrame:
 def frames(videos: Sequence[str], *, out: Path, every: float = 1.0) -> Generator[FilmFrame, None, None]:
     """Write a frame in every `every` seconds of each video as `<video>_<frame>.jpg`, without those that hardly differ.
 
-    Existing files are never replaced, so that an interrupted call can be repeated. Videos that cannot be decoded are
-    raised together at the end.
+    Videos of one name in different folders get a number in the order in which they are given. Existing files are never
+    replaced, so that an interrupted call can be repeated. Videos that cannot be decoded are raised together at the end.
     """
     if not every > 0:
         raise ArgumentError(f"every is {every:g}", hint="give the seconds between two frames: `every=1.0`")
-    items = find_sources(videos)
+    items = list(dict.fromkeys(find_sources(videos)))  # duplicates count once
     if images := [item for item in items if item.kind == "image"]:
         raise ArgumentError("is not a video", place=images[0].path, hint="give video files")
     check_writable(out, inside=True)
     errors: list[VocdetError] = []
+    stems = _stems(items)
     for item in items:
         try:
             with quiet(), open_video(item) as video:
                 for frame, differs in differing_frames(video, every):
-                    path = out / f"{Path(item.name).stem}_{frame.number:06}.jpg"
+                    path = out / f"{stems[item]}_{frame.number:06}.jpg"
                     new = differs and not path.exists()
                     if new:
                         write_bytes(path, encode_picture(path, frame.pixels))
@@ -49,3 +54,20 @@ def frames(videos: Sequence[str], *, out: Path, every: float = 1.0) -> Generator
         except ImageError as error:
             errors.append(error)
     raise_all(errors)
+
+
+def _stems(items: Sequence[MediaSource]) -> dict[MediaSource, str]:
+    """How the images of each video begin: with its name, shortened, and a number if another has the same."""
+    stems: dict[MediaSource, str] = {}
+    taken: set[str] = set()
+    for item in items:
+        stem = Path(item.name).stem
+        while len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = stem[:-1]
+        name, number = stem, 1
+        while folded(name) in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(folded(name))
+        stems[item] = name
+    return stems
