@@ -68,7 +68,9 @@ def test_passing_beside_the_ends_of_a_line_is_no_crossing() -> None:
     assert tracks.crossings == []
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "1,2,3,4,5", "1,1,1,1", "-1,0,1,1", "nan,0,1,1", "1e9,0,1,1"])
+@pytest.mark.parametrize(
+    "text", ["", "1,2,3", "a,b,c,d", "1,2,3,4,5", "1,1,1,1", "-1,0,1,1", "nan,0,1,1", "0,nan,1,1", "1e9,0,1,1"]
+)
 def test_an_impossible_line_is_an_error(text: str) -> None:
     with pytest.raises(ArgumentError, match="the line is"):
         parse_line(text)

@@ -45,7 +45,7 @@ def parse_line(text: str) -> Line:
         x1, y1, x2, y2 = (float(one) for one in text.split(","))
     except ValueError:
         x1 = y1 = x2 = y2 = -1.0
-    if not (min(x1, y1, x2, y2) >= 0 and max(x1, y1, x2, y2) < 1e6 and (x1, y1) != (x2, y2)):
+    if not all(0 <= one < 1e6 for one in (x1, y1, x2, y2)) or (x1, y1) == (x2, y2):  # NaN is not
         hint = 'give x1,y1,x2,y2 in pixels, or as fractions of the frame: `count="0.5,0,0.5,1"`'
         raise ArgumentError(f"the line is {text[:60]!r}", hint=hint)
     return Line(x1, y1, x2, y2)
