@@ -114,6 +114,7 @@ def predict(
     replaced, but for files that were changed since, such as corrected annotations.
     """
     load_torch()
+    from vocdet.inference.tracking import VideoOptions
     from vocdet.wording import counted
     from vocdet.workflows import predict as workflow
 
@@ -122,9 +123,9 @@ def predict(
     if not sources:
         raise typer.BadParameter("give an image, a folder or a video after the run", param_hint="SOURCE")
     if to_annotate:
-        if also.forms() or video.frames or force:
-            raise typer.BadParameter("cannot be combined with --voc, --csv, --yolo, --frames and --force",
-                                     param_hint="--to-annotate")  # fmt: skip
+        if also.forms() or videos != VideoOptions() or force:
+            others = "--voc, --csv, --yolo, --frames, --track, --count and --force"
+            raise typer.BadParameter(f"cannot be combined with {others}", param_hint="--to-annotate")
         report_prelabels(run, sources, out, chosen_backend(run, runner))
         return
     images, shown, objects, with_objects, then = 0, 0, 0, 0, ""

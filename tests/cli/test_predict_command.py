@@ -96,6 +96,14 @@ def test_predict_without_a_source_is_a_usage_error(calls: list[Any], tmp_path: P
     assert not calls
 
 
+@pytest.mark.parametrize("option", ["--voc", "--frames=2", "--track", "--count=0,0,1,1", "--force"])
+def test_annotations_to_correct_have_no_other_results(calls: list[Any], tmp_path: Path, option: str) -> None:
+    code, text = vocdet("predict", str(run_in(tmp_path)), "photos", "--to-annotate", option)
+    assert code == 2
+    assert "cannot be combined" in text
+    assert not calls
+
+
 def test_live_shows_the_first_camera_by_default(calls: list[Any]) -> None:
     code, text = vocdet("live")
     assert code == 0
