@@ -109,6 +109,9 @@ def bench(
     """
     load_torch()
     if table:
+        if names or data or files.json or files.plot or measured.torchvision or measured.full:
+            raise typer.BadParameter("cannot be combined with runs, --data, --json, --plot, --torchvision and --full",
+                                     param_hint="--table")  # fmt: skip
         _grid(measured.images)
         return
     from vocdet.runs.facts import find_run

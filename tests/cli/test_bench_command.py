@@ -85,6 +85,13 @@ def test_the_grid_is_a_table_of_its_own(vocdet: Run, monkeypatch: pytest.MonkeyP
     assert ["0.5", "160×160", "77", "1.33", "4.5", "6.0"] in [line.split() for line in out.splitlines()]
 
 
+@pytest.mark.parametrize("other", [("one",), ("--json", "a.json"), ("--data", "."), ("--full",)])
+def test_the_grid_takes_nothing_that_it_would_not_use(vocdet: Run, other: tuple[str, ...]) -> None:
+    code, _, err = vocdet("bench", *other, "--table", "mobilenet", "--images", "1")
+    assert code == 2
+    assert "cannot be combined" in err
+
+
 def test_runs_are_measured_by_name(vocdet: Run) -> None:
     run_in(Path("mine/one"))
     code, out, err = vocdet(
