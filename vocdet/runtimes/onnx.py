@@ -69,14 +69,14 @@ def session_of(data: bytes, path: Path, *, device: str = "auto", threads: int = 
     return run
 
 
-def _providers(device: str, available: list[str]) -> list[str]:
-    kind = device.partition(":")[0]
+def _providers(device: str, available: list[str]) -> list[str | tuple[str, dict[str, str]]]:
+    kind, _, number = device.partition(":")
     if kind == "auto":
         return [name for name in reversed(_PROVIDERS.values()) if name in available]
-    if _PROVIDERS.get(kind) not in available:
+    if _PROVIDERS.get(kind) not in available or (number and not number.isdecimal()):
         known = listed((name for name, provider in _PROVIDERS.items() if provider in available), conjunction="or")
         raise DeviceError(f"device {device!r} is not available in ONNX Runtime", hint=f"it has {known}")
-    return [_PROVIDERS[kind]]
+    return [(_PROVIDERS[kind], {"device_id": number})] if number and kind == "cuda" else [_PROVIDERS[kind]]
 
 
 def first_line(error: Exception) -> str:
