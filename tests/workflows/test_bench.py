@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.exporting.conftest import NET, exported
+from vocdet.data.tiles import Tiles
 from vocdet.errors import ArgumentError, CheckpointError, SplitError
 from vocdet.formats.scan import Source
 from vocdet.inference.bench import Latency, Work, noise
@@ -26,6 +27,7 @@ from vocdet.runtimes.description import described
 from vocdet.runtimes.onnx_file import read_onnx
 from vocdet.workflows import bench_scores as module
 from vocdet.workflows.bench import BenchOptions, Measurement, bench_runs, ratios
+from vocdet.workflows.bench_candidates import candidates
 from vocdet.workflows.bench_memory import measure, peak_memory
 from vocdet.workflows.bench_scores import LatestScores
 from vocdet.workflows.mobilenet_grid import mobilenet_grid
@@ -48,6 +50,18 @@ def ssd(tmp_path: Path) -> Path:
     )  # fmt: skip
     save_checkpoint(tmp_path / "ssd-1" / "best.safetensors", build(about.model), about)
     return tmp_path / "ssd-1"
+
+
+def test_the_work_on_tiles_is_that_of_all_of_them(tmp_path: Path) -> None:
+    spec, runs = SsdSpec(NET, LABELS, (64, 64), torchvision_anchors()), []
+    for name, tiles in (("plain", None), ("tiled", Tiles(64, 0.0, whole=False))):
+        about = CheckpointInfo(vocdet="0", model=spec, tiles=tiles)
+        save_checkpoint(tmp_path / name / "best.safetensors", build(spec), about)
+        runs.append(tmp_path / name)
+    plain, tiled = (one.work for one in candidates(runs, "torch", [noise((64, 192))], "cpu"))
+    assert plain
+    assert tiled
+    assert tiled.macs == 3 * plain.macs
 
 
 @pytest.fixture

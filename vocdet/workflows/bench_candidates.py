@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from vocdet.inference.bench import Work, noise, work
-from vocdet.inference.predictor import load_predictor
+from vocdet.inference.predictor import load_predictor, predictor_of
 from vocdet.inference.published import PublishedPredictor
 from vocdet.inference.tiled import TiledPredictor
 from vocdet.inputs.images import Image
@@ -81,7 +81,8 @@ def _trained(path: Path, run: Path, pictures: list[Image], device: str) -> Candi
     detector = load_predictor(path, device=device)
     model, about = load_checkpoint(path)  # a second copy: the predictor's norms are folded
     images = pictures or [noise(about.size)]
-    counted = work(model, images[:COUNTED])
+    plain = predictor_of(model)
+    counted = work(model, images[:COUNTED], TiledPredictor(plain, about.tiles) if about.tiles else plain)
     network = fused(model).to(device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
