@@ -354,6 +354,15 @@ def test_live_refuses_to_save_over_what_it_plays(tmp_path: Path) -> None:
         next(live(FindsTheMiddle(), str(path), save=tmp_path / "out.txt"))
 
 
+@pytest.mark.usefixtures("no_screen")
+def test_live_that_writes_nothing_leaves_the_file_that_of_the_user(tmp_path: Path) -> None:
+    mine = film(tmp_path / "mine.mp4")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    for force in (True, False):
+        with pytest.raises(VocdetError, match="contains no frame" if force else "vocdet did not write it"):
+            next(live(FindsTheMiddle(), str(tmp_path / "broken.mp4"), save=mine, force=force))
+
+
 def test_live_takes_no_pictures_and_no_folders(tmp_path: Path) -> None:
     with pytest.raises(VocdetError, match="is not a video"):
         next(live(FindsTheMiddle(), str(picture(tmp_path / "a.png"))))

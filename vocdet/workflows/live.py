@@ -111,7 +111,7 @@ def live(
     limits = options.limits(detector)
     with ExitStack() as stack:
         if save:
-            stack.callback(_mark, save)
+            stack.callback(_mark, save, _version(save))
         if item.kind == "video":
             video, reader = stack.enter_context(open_video(item)), None
             own = 1 / video.fps
@@ -145,6 +145,15 @@ def playable(text: str) -> MediaSource:
     return item
 
 
-def _mark(save: Path) -> None:
-    if is_file(save):
+def _version(file: Path) -> tuple[int, int] | None:
+    """What tells a file from one that was written in its place; None without a file."""
+    if not is_file(file):
+        return None
+    facts = file.stat()
+    return facts.st_ino, facts.st_mtime_ns
+
+
+def _mark(save: Path, before: tuple[int, int] | None) -> None:
+    """Note the video, unless none was written and the file is what it was."""
+    if _version(save) not in (None, before):
         mark_file(save)
