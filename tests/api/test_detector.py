@@ -17,7 +17,7 @@ import torch
 import vocdet
 from vocdet.data import detections as columns
 from vocdet.data.texts import Texts
-from vocdet.errors import OutputError
+from vocdet.errors import ArgumentError, OutputError
 from vocdet.formats.scan import Source
 from vocdet.inputs.images import decode
 from vocdet.masks import rle_json
@@ -35,6 +35,11 @@ def photos(trained: Trained) -> list[Path]:
 
 def same(a: vocdet.Detections, b: vocdet.Detections) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels"))
+
+
+def test_a_page_writes_no_video(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="a page writes no video"):
+        next(vocdet.live(tmp_path, web=True, save=tmp_path / "a.mp4"))
 
 
 @pytest.mark.parametrize("score", [None, 0.05])

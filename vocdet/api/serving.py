@@ -8,6 +8,7 @@ from pathlib import Path
 from vocdet.api.detections import Detections
 from vocdet.api.detector import Detector, load
 from vocdet.api.run import Run
+from vocdet.errors import ArgumentError
 from vocdet.inference.access import ServeLimits
 from vocdet.inference.live_page import LIVE_PORT
 from vocdet.inference.tracking import VideoOptions, parse_line
@@ -37,12 +38,14 @@ def live(
     fast as it delivers: the newest frame is detected, frames that come meanwhile are dropped, and a lost stream is
     opened again. It ends with q or Esc, after `frames` frames, or with the video. `web` shows it on a page instead:
     `started` gets its address, with the token that another `host` than the loopback needs. `save` writes a video, also
-    without a screen. `score`, `track` and `count` are those of `predict`.
+    without a screen, but not with `web`. `score`, `track` and `count` are those of `predict`.
 
     >>> for detections in vocdet.live(run, "film.avi", web=True, port=0, frames=1):
     ...     print(detections)
     <... 96x72 pixels...>
     """
+    if web and save is not None:
+        raise ArgumentError("a page writes no video", hint="leave out `save`, or `web=True`")
     model = (detector if isinstance(detector, Detector) else load(detector)).model
     videos, options = VideoOptions(track, parse_line(count) if count else None, frames), DetectorOptions(score=score)
     if web:
