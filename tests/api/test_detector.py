@@ -19,6 +19,7 @@ from vocdet.data import detections as columns
 from vocdet.data.texts import Texts
 from vocdet.errors import ArgumentError, OutputError
 from vocdet.formats.scan import Source
+from vocdet.inference.access import ServeLimits
 from vocdet.inputs.images import decode
 from vocdet.masks import rle_json
 from vocdet.workflows.detector import DetectorOptions
@@ -40,6 +41,20 @@ def same(a: vocdet.Detections, b: vocdet.Detections) -> bool:
 def test_a_page_writes_no_video(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="a page writes no video"):
         next(vocdet.live(tmp_path, web=True, save=tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [({"batch": 0}, "batch is 0"), ({"score": 50}, "score is 50"), ({"frames": -1}, "frames is -1")],
+)
+def test_impossible_numbers_are_refused_by_predict(tmp_path: Path, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ArgumentError, match=problem):
+        vocdet.predict(tmp_path, tmp_path, out=tmp_path / "out", **options)
+
+
+def test_a_service_without_a_place_for_an_image_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="batch is 0"):
+        ServeLimits(batch=0)
 
 
 @pytest.mark.parametrize("score", [None, 0.05])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from vocdet.errors import MediaError
+from vocdet.errors import ArgumentError, MediaError
 from vocdet.wording import reason
 
 
@@ -22,6 +22,10 @@ class ServeLimits:
     batch: int = 8  # images per forward pass: those that wait
     waiting: int = 256  # requests; further ones are refused
     seconds: float = 30.0  # for a body to arrive
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ArgumentError(f"batch is {self.batch}", hint="give 1 or more: `batch=1`")
 
 
 @contextmanager

@@ -59,6 +59,10 @@ class VideoOptions:
     line: Line | None = None  # implies `follow`
     frames: int = 0  # of each; 0: until it ends
 
+    def __post_init__(self) -> None:
+        if self.frames < 0:
+            raise ArgumentError(f"frames is {self.frames}", hint="give 1 or more, or 0 for all: `frames=100`")
+
     def start(self, limits: NDArray[np.float32] | float, labels: int, fps: float) -> Tracks | None:
         """The tracks of a video with these thresholds of its labels; None: nothing is followed."""
         if not self.follow and not self.line:

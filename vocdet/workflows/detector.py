@@ -55,6 +55,12 @@ class DetectorOptions:
     batch: int = 8  # images per forward pass
     export: ExportedFile | None = None  # that stands in for the run, if it was chosen before
 
+    def __post_init__(self) -> None:
+        if self.score is not None and not 0 <= self.score <= 1:
+            raise ArgumentError(f"score is {self.score}", hint="give a number from 0 to 1: `score=0.5`")
+        if self.batch < 1:
+            raise ArgumentError(f"batch is {self.batch}", hint="give 1 or more: `batch=1`")
+
     def open(self, detector: Path | Predictor) -> Predictor:
         """The detector of a path, or one that is open, on these tiles."""
         if isinstance(detector, Path):
