@@ -20,7 +20,7 @@ from PIL import Image
 
 from vocdet.data.detections import Detections
 from vocdet.data.levels import Levels
-from vocdet.errors import ImageError, ManyErrors, OutputError, VocdetError
+from vocdet.errors import ArgumentError, ImageError, ManyErrors, OutputError, VocdetError
 from vocdet.inference.frames import Frame, MediaSource, Video, open_video
 from vocdet.inference.output import writing_video
 from vocdet.inference.tracking import Line, VideoOptions
@@ -96,6 +96,11 @@ def test_every_picture_is_drawn_and_listed(tmp_path: Path) -> None:
     assert abs(drawn[20:28, 16] - 90).max() > 60  # the left side of the box
     assert abs(drawn[40:] - 90).max() < 20  # below it
     assert [path.read_bytes() for path in pictures] == before
+
+
+def test_a_form_that_is_not_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="also has 'cvs'"):
+        next(predict(FindsTheMiddle(), [str(picture(tmp_path / "a.png"))], out=tmp_path / "out", also=["cvs"]))  # type: ignore[list-item]
 
 
 def test_pictures_are_drawn_upright(tmp_path: Path) -> None:

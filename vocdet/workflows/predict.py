@@ -24,9 +24,9 @@ from vocdet.inputs.images import Image, decode
 from vocdet.inputs.prefetch import AHEAD, prefetch
 from vocdet.outputs import BEST
 from vocdet.runtimes.description import is_exported
-from vocdet.wording import reason
+from vocdet.wording import did_you_mean, listed, reason
 from vocdet.workflows.detector import DetectorOptions
-from vocdet.workflows.prediction_folder import RESULTS, Also, PredictionFolder
+from vocdet.workflows.prediction_folder import FORMS, RESULTS, Also, PredictionFolder
 
 if TYPE_CHECKING:  # imports torch; errors in paths are reported before that
     from vocdet.runtimes.predictor import Predictor
@@ -75,6 +75,9 @@ def predict(
     replaced but for the files that a user changed or added: `read_marker(out)` lists them as `kept`. With `force` they
     are replaced, too.
     """
+    if unknown := [form for form in also if form not in FORMS]:
+        hint = did_you_mean(unknown[0], FORMS) or f"give {listed(FORMS, conjunction='or')}"
+        raise ArgumentError(f"also has {unknown[0]!r}", hint=hint)
     items = list(dict.fromkeys(find_sources(sources, skip=out)))  # duplicates count once
     _refuse(items, out)
     detector = options.open(detector)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError, OutputError
@@ -34,6 +34,7 @@ LABELS = "labels.txt"  # line k is the label of category_id k
 DRAWINGS = "drawings"  # beside Annotations and JPEGImages
 
 Also = Literal["voc", "csv", "yolo"]  # a VOC dataset of the images; a table; a label file for each image and frame
+FORMS: tuple[Also, ...] = get_args(Also)
 
 _KIND = "predictions"
 _LONGEST_STEM = 180  # bytes of a stem; file systems allow 255, including suffixes and numbers
