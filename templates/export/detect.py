@@ -16,6 +16,8 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 LABELS = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+REPORT = HERE / "export.json"
+ABOUT = json.loads(REPORT.read_text(encoding="utf-8"))["description"] if REPORT.exists() else {}
 
 
 def load(folder: Path = HERE) -> Any:
@@ -47,13 +49,12 @@ def detect_tiled(model: Any, image: Any) -> tuple[Any, Any, Any, list[Any]]:
     """The same on tiles of the image, for a model that was trained on tiles."""
     from tiles import merge, tile_views
 
-    about = json.loads((HERE / "export.json").read_text(encoding="utf-8"))["description"]
     height, width = image.shape[:2]
-    windows = tile_views(width, height, **about["tiles"])
+    windows = tile_views(width, height, **ABOUT["tiles"])
     found = [model(np.ascontiguousarray(image[y0:y1, x0:x1])) for x0, y0, x1, y1 in windows.tolist()]
     columns = [[one[f"candidate_{name}"] for name in ("boxes", "scores", "labels")] for one in found]
     labels = np.concatenate([one[2] for one in columns])
-    limits = np.array(about["thresholds"] or [0.5] * len(LABELS), np.float32)
+    limits = np.array(ABOUT["thresholds"] or [0.5] * len(LABELS), np.float32)
     merged = [one for one in merge(columns, windows, (width, height)) if one.score >= limits[labels[one.rows[0]]]]
     pairs = [
         (box + np.tile(window[:2], 2), mask)
@@ -70,14 +71,20 @@ def detect_tiled(model: Any, image: Any) -> tuple[Any, Any, Any, list[Any]]:
 
 
 def read(path: str) -> Any:
-    """The image as RGB, upright."""
+    """The image as RGB, upright; more than 8 bits a sample are scaled as for the training."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         sys.exit(f"{path} cannot be read: {error.strerror}")
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    levels = ABOUT.get("levels")
+    depth = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if levels else 0)
+    image = cv2.imdecode(data, depth) if data.size else None
     if image is None:
         sys.exit(f"{path} is not an image that can be decoded")
+    if image.dtype != np.uint8:
+        low, high = levels["low"], levels["high"]
+        shares = (np.nan_to_num(image.astype(float), nan=low) - low) / (high - low)
+        image = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from tests.exporting.conftest import LABELS, Exported, picture
 from vocdet.data.detections import Detections
+from vocdet.data.levels import Levels
 from vocdet.data.tiles import Tiles
 from vocdet.inference.tiled import TiledPredictor
-from vocdet.inputs.images import Image
+from vocdet.inputs.images import Image, decode
 from vocdet.resources import bundled
 from vocdet.runtimes.onnx import load_onnx
 from vocdet.workflows.export import tile_modules
@@ -46,6 +47,20 @@ def test_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert problem in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_images_with_16_bits_are_scaled_as_for_the_training(tmp_path: Path, bits: int) -> None:
+    shutil.copy(bundled("export/detect.py"), tmp_path)
+    (tmp_path / "labels.txt").write_text("cat")
+    levels = Levels(100, 4000)
+    (tmp_path / "export.json").write_text(json.dumps({"description": {"levels": asdict(levels)}}))
+    for name, shape in (("gray.png", (40, 60)), ("color.png", (40, 60, 3))):
+        pixels = np.random.default_rng(0).integers(0, 2**bits // 10, shape, np.uint16)
+        cv2.imwrite(str(tmp_path / name), pixels if bits > 8 else pixels.astype(np.uint8))
+        code = f"import detect, numpy; numpy.save('read.npy', detect.read({name!r}))"
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+        assert np.array_equal(np.load(tmp_path / "read.npy"), decode(tmp_path / name, levels=levels))
 
 
 def test_it_detects_on_tiles_if_the_model_was_trained_on_tiles(ssd: Exported, tmp_path: Path) -> None:

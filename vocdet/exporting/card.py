@@ -84,6 +84,8 @@ def _input(description: Description) -> str:
             f". Trained on tiles of {description.tiles.size} pixels: `detect.py` and vocdet divide larger images; "
             "other programs give it one tile at a time"
         )
+    if description.levels:
+        size += f". Of images with more than 8 bits a sample, values from {description.levels} become 0 to 255"
     return bundled_text("export/input_image.md").strip().replace("{size}", size)
 
 
