@@ -67,6 +67,18 @@ def test_a_frame_never_takes_the_label_file_of_an_image(tmp_path: Path) -> None:
     assert names == ["Clip_1.txt", "clip_0.txt", "clip_1_frame.txt", "clip_2.txt"]
 
 
+def test_all_results_of_a_video_that_cannot_be_read_any_more_stay(tmp_path: Path) -> None:
+    clip = tmp_path / "in" / "clip.avi"
+    picture(tmp_path / "in" / "a.png")
+    with writing_video(clip, 10) as write:
+        write(np.zeros((48, 64, 3), np.uint8))
+    list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "out", also=["yolo"]))
+    clip.write_bytes(b"broken")
+    with pytest.raises(VocdetError, match="contains no frame"):
+        list(predict(FindsTheMiddle(), [str(tmp_path / "in")], out=tmp_path / "out", also=["yolo"]))
+    assert {"clip.mp4", "labels/clip_0.txt", "labels/a.txt"} <= set(files(tmp_path / "out"))
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for i, name in enumerate(("a.jpg", "b.png", "deep/a.jpg")):

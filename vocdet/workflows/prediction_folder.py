@@ -185,7 +185,7 @@ class PredictionFolder:
         if complete:
             failed = {PurePosixPath(name).stem for item, name in self.names.items() if item not in self.done}
             stay = failed | self.held
-            self.files.delete_earlier(lambda name: PurePosixPath(name).stem in stay or self._has_annotation(name))
+            self.files.delete_earlier(lambda name: _source_stem(name, stay) in stay or self._has_annotation(name))
         self.files.save()
 
     def _has_annotation(self, name: str) -> bool:
@@ -211,6 +211,13 @@ class PredictionFolder:
         cause = error.__cause__
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
         return full or not os.access(self.out, os.W_OK | os.X_OK)
+
+
+def _source_stem(name: str, stems: Collection[str]) -> str:
+    """The stem of the source that a result is of: of a frame's label file, without the number of the frame."""
+    path = PurePosixPath(name)
+    video = path.stem.removesuffix("_frame").rpartition("_")[0]
+    return video if path.parts[0] == YOLO_LABELS and video in stems else path.stem
 
 
 def _nowhere(_: Image) -> None:
