@@ -36,9 +36,12 @@ def frames(videos: Sequence[str], *, out: Path, every: float = 1.0) -> Generator
     """
     if not every > 0:
         raise ArgumentError(f"every is {every:g}", hint="give the seconds between two frames: `every=1.0`")
-    items = list(dict.fromkeys(find_sources(videos)))  # duplicates count once
-    if images := [item for item in items if item.kind == "image"]:
-        raise ArgumentError("is not a video", place=images[0].path, hint="give video files")
+    found = list(dict.fromkeys(find_sources(videos)))  # duplicates count once
+    items, images = ([one for one in found if (one.kind == "image") is kind] for kind in (False, True))
+    written = Path(os.path.realpath(out))
+    for image in images:
+        if not items or written not in Path(os.path.realpath(image.address)).parents:
+            raise ArgumentError("is not a video", place=image.path, hint="give video files")
     check_writable(out, inside=True)
     errors: list[VocdetError] = []
     stems = _stems(items)
