@@ -101,6 +101,15 @@ def test_machine_made_annotations_are_replaced_until_they_are_corrected(tmp_path
     assert (dict(done.states), done.left) == ({"corrected": 1}, ())
 
 
+def test_a_call_that_is_killed_leaves_machine_made_annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vocdet.workflows.prelabel.SAVED", 0.0)
+    photos = [str(picture(tmp_path / "photos" / f"{name}.png")) for name in "ab"]
+    events = prelabel(Finds(), photos, out=tmp_path / "todo")
+    next(events)
+    assert progress(photos[:1]).states == {"machine-made": 1}  # what is written by now
+    events.close()
+
+
 def test_the_work_of_people_gets_only_what_is_new(tmp_path: Path) -> None:
     picture(tmp_path / "photos" / "a.png")
     xml = tmp_path / "photos" / "a.xml"

@@ -7,6 +7,7 @@ somebody else wrote gets what is new in it at its end, and one that was correcte
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 State = Literal["machine-made", "corrected", "human", "without"]
 DIFFERENCE_LISTS = ("new.csv", "missed.csv", "different.csv")
 ORDER, LINKS = "order.txt", "order"
+SAVED = 5.0  # seconds between two writings of the markers: a file that none names counts as the work of people
 FOLDERS = {"jpegimages": "Annotations", "images": "annotations"}  # of images: those of XML files beside them
 
 
@@ -133,6 +135,7 @@ class _Work:
         self.images: list[Path] = []
         self.unsure: list[float] = []
         self.described: list[Any] = []
+        self.saved = time.monotonic()
 
     def image(self, frame: Frame, found: Detections, total: int) -> PrelabelStep:
         path = Path(frame.source.address)
@@ -158,6 +161,8 @@ class _Work:
         self.images.append(path)
         self.unsure.append(uncertainty(found, self.detector.thresholds) if state != "corrected" else 0.0)
         self.described.append(looks(frame.pixels, shown, len(self.detector.labels)))
+        if time.monotonic() - self.saved >= SAVED:
+            self.save()
         return PrelabelStep(path, target, added, state, len(self.images), total)
 
     def _beside(self, source: MediaSource, target: Path, size: tuple[int, int], shown: Detections, *, add: bool) -> int:
@@ -216,11 +221,16 @@ class _Work:
                 shapes.append(labelme.machine_shape(label, simplified(polygon), float(shown.scores[i]), self.model))
         return shapes
 
-    def close(self) -> None:
-        """Write the markers, the lists and the order."""
+    def save(self) -> None:
+        """Write the markers."""
         for folder in self.folders.values():
             if folder.files:
                 folder.save()
+        self.saved = time.monotonic()
+
+    def close(self) -> None:
+        """Write the markers, the lists and the order."""
+        self.save()
         if not self.images:
             return
         out, report = self.report.out, self.report
