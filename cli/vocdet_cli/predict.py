@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -206,6 +206,8 @@ def live(
 
     if page.web and (save or force):
         raise typer.BadParameter("writes no video: give --web or --save", param_hint="--web")
+    if not page.web and replace(page, token="") != PageOptions():  # a token may be of the environment
+        raise typer.BadParameter("are those of a page: give --web, too", param_hint="--host and --port")
     run = run or choose_run((), runs=runner.runs)[0]
     options, videos = chosen_backend(run, runner), video.video_options()
     shown: Generator[PageStart | LiveFrame, None, None]

@@ -114,6 +114,15 @@ def test_live_shows_the_first_camera_by_default(calls: list[Any]) -> None:
     )
 
 
+def test_live_refuses_an_address_without_a_page(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOCDET_TOKEN", "secret")
+    assert vocdet("live")[0] == 0
+    code, text = vocdet("live", "--port", "9000")
+    assert code == 2
+    assert "give --web, too" in text
+    assert len(calls) == 1
+
+
 def test_live_saves_a_video(calls: list[Any], tmp_path: Path) -> None:
     run = run_in(tmp_path)
     code, text = vocdet("live", str(run), "--source", "clip.mp4", "--save", "out.mp4", "--frames", "3")
