@@ -124,6 +124,16 @@ def test_the_work_of_people_gets_only_what_is_new(tmp_path: Path) -> None:
     assert (report.added, dict(report.states)) == (0, {"human": 1})
 
 
+def test_a_file_whose_encoding_lacks_a_letter_gets_its_number(tmp_path: Path) -> None:
+    xml = picture(tmp_path / "photos" / "a.png").with_suffix(".xml")
+    xml.write_bytes(b'<?xml version="1.0" encoding="iso-8859-1"?>\n' + HUMAN.replace("mine", "für").encode("latin-1"))
+    detector = Finds()
+    detector.labels = ("cat", "狗")
+    run(tmp_path, detector)
+    assert [one[0] for one in objects(xml)] == ["cat", "狗"]
+    assert "für".encode("latin-1") in xml.read_bytes()
+
+
 def test_three_lists_say_how_the_model_and_people_differ(tmp_path: Path) -> None:
     picture(tmp_path / "photos" / "a.png")
     drawn = [WrittenObject("cat", (12, 13, 32, 33)), WrittenObject("bird", (0, 40, 8, 47))]

@@ -69,7 +69,7 @@ def with_added(path: Path, objects: Sequence[WrittenObject], coordinates: str) -
         raise AnnotationError("has no </annotation>", place=path, hint="save it again in labelImg")
     added = "".join(object_xml(one, "one" if coordinates == "one" else "zero") for one in objects)
     newline = "" if text[:end].endswith("\n") else "\n"
-    return mark + f"{text[:end]}{newline}{added}{text[end:]}".encode(encoding or "utf-8")
+    return mark + f"{text[:end]}{newline}{added}{text[end:]}".encode(encoding or "utf-8", "xmlcharrefreplace")
 
 
 def as_boxes(objects: HumanObjects) -> Boxes:
