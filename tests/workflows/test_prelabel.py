@@ -134,6 +134,18 @@ def test_a_file_whose_encoding_lacks_a_letter_gets_its_number(tmp_path: Path) ->
     assert "für".encode("latin-1") in xml.read_bytes()
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_annotations_of_an_image_of_another_size_are_an_error(tmp_path: Path, masked: bool) -> None:
+    image = picture(tmp_path / "photos" / "a.png")
+    path = image.with_suffix(".json" if masked else ".xml")
+    about = {"shapes": [], "imagePath": "a.png", "imageWidth": 48, "imageHeight": 64}
+    path.write_text(json.dumps(about) if masked else annotation_text("a.png", (48, 64), []))
+    before = path.read_bytes()
+    with pytest.raises(AnnotationError, match="is of 48x64 pixels, but the upright image has 64x48"):
+        run(tmp_path, Finds(masks=masked))
+    assert path.read_bytes() == before
+
+
 def test_three_lists_say_how_the_model_and_people_differ(tmp_path: Path) -> None:
     picture(tmp_path / "photos" / "a.png")
     drawn = [WrittenObject("cat", (12, 13, 32, 33)), WrittenObject("bird", (0, 40, 8, 47))]

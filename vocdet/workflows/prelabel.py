@@ -169,11 +169,15 @@ class _Work:
         """Compare with the annotations of people, and with `add` write what is new at their end."""
         boxes: Boxes
         if target.suffix == ".json":
-            corners, names = labelme.read_shapes(target)
+            corners, names, stated = labelme.read_shapes(target)
             boxes, coordinates = np.array(corners, np.float64).reshape(-1, 4), "zero"
         else:
             objects = voc.read_objects(target)
             boxes, names, coordinates = voc.as_boxes(objects), objects.names, objects.coordinates
+            stated = objects.size
+        if stated is not None and stated != size:
+            problem = f"is of {stated[0]}x{stated[1]} pixels, but the upright image has {size[0]}x{size[1]}"
+            raise AnnotationError(problem, place=target, hint="`vocdet.check(dataset)` lists all such files")
         labels = self.detector.labels
         result = compare(shown, labels, boxes, names)
         for row in result.new:

@@ -34,8 +34,11 @@ def file_bytes(image: str, size: tuple[int, int], shapes: Sequence[dict[str, Any
     return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
-def read_shapes(path: Path) -> tuple[list[tuple[float, float, float, float]], list[str]]:
-    """The boxes around the shapes of a file, and their labels; an `AnnotationError` if it is not a labelme file."""
+def read_shapes(path: Path) -> tuple[list[tuple[float, float, float, float]], list[str], tuple[int, int] | None]:
+    """The boxes around the shapes of a file, their labels, and the (width, height) of the image, if it is stated.
+
+    An `AnnotationError` if it is not a labelme file.
+    """
     notes = Notes()
     file = read_file(path, notes)
     try:
@@ -44,7 +47,7 @@ def read_shapes(path: Path) -> tuple[list[tuple[float, float, float, float]], li
         boxes = [(min(x for x, _ in one), min(y for _, y in one), max(x for x, _ in one), max(y for _, y in one))
                  for one in points]  # fmt: skip
         if file is not None:
-            return boxes, [str(shape["label"]) for shape in shapes]
+            return boxes, [str(shape["label"]) for shape in shapes], file.size
     except (KeyError, TypeError, ValueError):
         pass
     hint = "`vocdet.check(dataset)` lists all such files"

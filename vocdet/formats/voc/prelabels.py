@@ -27,6 +27,7 @@ class HumanObjects(NamedTuple):
     names: list[str]
     machine: list[bool]
     coordinates: str  # zero or one
+    size: tuple[int, int] | None  # width and height of the image; None if the file does not state them
 
 
 def machine_object(label: str, box: Sequence[float], score: float, model: str) -> WrittenObject:
@@ -40,7 +41,9 @@ def read_objects(path: Path) -> HumanObjects:
     try:
         root = parse_xml(read_limited(path, LARGEST))
         one = (root.findtext("coordinates") or "") == "one"
-        found = HumanObjects([], [], [], "one" if one else "zero")
+        width, height = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
+        size = (width, height) if width > 0 and height > 0 else None
+        found = HumanObjects([], [], [], "one" if one else "zero", size)
         for element in root.iter("object"):
             box = element.find("bndbox")
             corners = [float((box.findtext(tag) if box is not None else None) or "nan")
@@ -48,7 +51,7 @@ def read_objects(path: Path) -> HumanObjects:
             found.boxes.append((corners[0] - one, corners[1] - one, corners[2], corners[3]))
             found.names.append((element.findtext("name") or "").strip())
             found.machine.append(element.find(MODEL) is not None)
-    except (XmlError, ValueError, OSError) as error:
+    except (XmlError, ValueError, OverflowError, OSError) as error:
         problem = f"cannot be read as a VOC annotation: {reason_of(error)}"
         raise AnnotationError(problem, place=path, hint="`vocdet.check(dataset)` lists all such files") from error
     return found
@@ -58,7 +61,7 @@ def reason_of(error: Exception) -> str:
     """Why a file cannot be read."""
     if isinstance(error, XmlError):
         return error.problem
-    return reason(error) if isinstance(error, OSError) else "a coordinate is not a number"
+    return reason(error) if isinstance(error, OSError) else "a coordinate or a size is not a number"
 
 
 def with_added(path: Path, objects: Sequence[WrittenObject], coordinates: str) -> bytes:
