@@ -108,7 +108,7 @@ def test_anchors_that_were_not_fitted_are_fitted_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "ratio", "way"), [(0.5, 1.0, "cut the images"), (6.0, 40.0, "their shapes are unusual")]
+    ("side", "ratio", "way"), [(0.5, 1.0, "train on tiles of the images"), (6.0, 40.0, "their shapes are unusual")]
 )
 def test_objects_that_no_size_cures_get_another_way(side: float, ratio: float, way: str, tmp_path: Path) -> None:
     note = anchor_note(start(objects_of(tmp_path, side, ratio=ratio), tmp_path / "runs", SSD))
