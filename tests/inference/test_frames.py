@@ -114,7 +114,11 @@ class NoCamera:
 
 @pytest.mark.parametrize(
     ("address", "problem"),
-    [("0", "camera 0 does not exist"), ("http://10.0.0.1/x", "'http://10.0.0.1/x' delivers no image")],
+    [
+        ("0", "camera 0 does not exist"),
+        ("http://10.0.0.1/x", "'http://10.0.0.1/x' delivers no image"),
+        ("rtsp://me:secret@10.0.0.1/x@y", "'rtsp://10.0.0.1/x@y' delivers no image"),
+    ],
 )
 def test_a_missing_camera_is_an_error(monkeypatch: pytest.MonkeyPatch, address: str, problem: str) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", NoCamera)

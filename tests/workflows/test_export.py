@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ from vocdet.models.ssd.model import SsdSpec
 from vocdet.runs.image_record import write_image_digests
 from vocdet.runtimes.description import Description
 from vocdet.workflows.export import ExportOptions, export_run
+from vocdet.workflows.export_check import check_outputs
 from vocdet.workflows.load import load_dataset
 
 SPEC = SsdSpec(NET, LABELS, (64, 96), torchvision_anchors())
@@ -226,3 +229,9 @@ def test_a_classifier_is_compared_by_its_outputs(tmp_path: Path, monkeypatch: py
     assert result.apart == pytest.approx(0.002, rel=1e-3)
     assert (result.check, result.remarks) == (None, ())
     assert json.loads((result.folder / "export.json").read_text())["apart"] == result.apart
+
+
+def test_outputs_that_are_not_numbers_are_refused() -> None:
+    graph: Any = SimpleNamespace(module=lambda image: [torch.zeros(3)])
+    with pytest.raises(ExportError, match="outputs that are not numbers"):
+        check_outputs(graph, lambda image: [np.array([0.0, np.nan, 0.0])], tolerance=0.01)

@@ -256,7 +256,15 @@ def _open_error(source: MediaSource) -> VocdetError:
     if source.address.isdigit():
         hint = "connect it, close other programs that use it, or give another number; 0 is the first camera"
         return MediaError(f"camera {source.address} does not exist or delivers no image", hint=hint)
-    return MediaError(f"{source.address!r} delivers no image", hint="check the address and the network")
+    address = _without_password(source.address)
+    return MediaError(f"{address!r} delivers no image", hint="check the address and the network")
+
+
+def _without_password(url: str) -> str:
+    """A URL as messages show it: without the user and the password."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 @contextmanager

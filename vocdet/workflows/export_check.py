@@ -123,7 +123,9 @@ def check_outputs(graph: Graph, run: Run, *, tolerance: float) -> float:
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         for _, image in unusual_images(noise((480, 640)), Path(folder)):
             for mine, theirs in zip(graph.module(torch.from_numpy(image)), run(image), strict=True):
-                apart = max(apart, float(np.abs(mine.numpy() - theirs).max()))
+                apart = float(np.maximum(apart, np.abs(mine.numpy() - theirs).max()))  # NaN stays
+    if not np.isfinite(apart):
+        raise ExportError("the exported model has outputs that are not numbers", hint="choose another format")
     if apart > tolerance:
         raise _beyond(tolerance, f"an output by {apart:.3g}", apart)
     return apart
