@@ -87,3 +87,14 @@ def test_without_a_network_the_error_says_what_to_fetch(tmp_path: Path, monkeypa
     with pytest.raises(DownloadError, match="is not on this disk, and VOCDET_OFFLINE is set") as caught:
         web.runtime_files()
     assert "npm pack onnxruntime-web@1.22.0" in caught.value.hint
+
+
+def test_the_runtime_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(web.RUNTIME_VARIABLE, raising=False)
+    monkeypatch.setenv("VOCDET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(web, "RUNTIME", {name: hashlib.sha256(b"one").hexdigest() for name in web.RUNTIME})
+    kept = tmp_path / "cache" / "onnxruntime-web-1.22.0"
+    kept.mkdir(parents=True)
+    for name in web.RUNTIME:
+        (kept / name).write_bytes(b"one")
+    assert set(web.runtime_files()) == set(web.RUNTIME)

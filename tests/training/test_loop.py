@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from vocdet.inputs.batches import Batch
 from vocdet.training import loop
 from vocdet.training.distributed import alone
 from vocdet.training.learner import Learner
-from vocdet.training.loop import Epoch, Limits, Progress, Step, TrainingPlan, Validation, fit
+from vocdet.training.loop import Epoch, Limits, Progress, Step, TrainingPlan, Validation, finite_loss, fit
 from vocdet.training.losses import Losses, Share
 from vocdet.training.optim import MovingAverage, RateSchedule, make_optimizer, make_schedule
 from vocdet.training.shards import Shards
@@ -373,3 +374,10 @@ def test_a_validation_that_is_enough_ends_training() -> None:
 
     done = epochs(train(Task(), Limits(10), validate=validate))
     assert [(event.final, event.best) for event in done] == [(False, True), (True, True)]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_has_a_rank_and_a_json(loss: float) -> None:
+    assert finite_loss(0.5) == 0.5
+    assert finite_loss(loss) > 1e20
+    assert msgspec.json.decode(msgspec.json.encode(finite_loss(loss))) == finite_loss(loss)
