@@ -354,7 +354,7 @@ def _no_evaluation(facts: TrainingFacts) -> tuple[Choice, ...]:
     if _evaluated(facts):
         return ()
     again = "`vocdet.write_splits(vocdet.split(dataset), force=True)`"
-    reason = f"all images are trained on, and none of val or test are left: {again} divides them anew"
+    reason = f"all images are trained on, and none of val or test are left: {again} divides them again"
     return (Choice("evaluation", "none", reason, "eval"),)
 
 
