@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, including suffixes
+LONGEST_STEM = 180  # bytes of a stem that gets numbers
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]")
 # Device names of Windows, with any suffix.
@@ -34,6 +36,22 @@ def safe_names(names: Sequence[str]) -> tuple[str, ...]:
         seen.add(folded(free))
         found.append(free)
     return tuple(found)
+
+
+def distinct_names(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Names of these stems and suffixes: long stems are shortened, and equal names get a number, in any case."""
+    taken: set[str] = set()
+    found = []
+    for stem, suffix in names:
+        while len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = stem[:-1]
+        name, number = f"{stem}{suffix}", 1
+        while folded(name) in taken:
+            number += 1
+            name = f"{stem}_{number}{suffix}"
+        taken.add(folded(name))
+        found.append(name)
+    return found
 
 
 def safe_name(name: str) -> str:

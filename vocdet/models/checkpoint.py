@@ -165,17 +165,19 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, CheckpointInfo]:
 
 def _finite(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, if all are finite: a detector with a NaN detects nothing, without a message."""
-    bad = []
-    for key, value in tensors.items():
-        try:
-            bad += [key] if not value.isfinite().all() else []
-        except (NotImplementedError, RuntimeError) as error:  # quantized, sparse, 8-bit floats, without content
-            hint = "save the weights as 32-bit floats"
-            raise CheckpointError(f"{key!r} is no plain tensor of floats", place=path, hint=hint) from error
+    bad = [key for key, value in tensors.items() if not _is_finite(path, key, value)]
     if bad:
         hint = "the file is damaged, or its training failed"
         raise CheckpointError(f"holds weights that are not finite ({min(bad)!r})", place=path, hint=hint)
     return tensors
+
+
+def _is_finite(path: Path, key: str, value: Tensor) -> bool:
+    try:
+        return bool(value.isfinite().all())
+    except (NotImplementedError, RuntimeError) as error:  # quantized, sparse, 8-bit floats, without content
+        hint = "save the weights as 32-bit floats"
+        raise CheckpointError(f"{key!r} is no plain tensor of floats", place=path, hint=hint) from error
 
 
 def _shape(tensors: dict[str, Tensor], key: str) -> tuple[int, ...] | None:

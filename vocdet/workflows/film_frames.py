@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocdet.errors import ArgumentError, ImageError, VocdetError, raise_all
-from vocdet.file_names import folded
+from vocdet.file_names import distinct_names
 from vocdet.files import check_writable, write_bytes
-from vocdet.inference.frames import MediaSource, find_sources, open_video, quiet
+from vocdet.inference.frames import find_sources, open_video, quiet
 from vocdet.inference.output import encode_picture
 from vocdet.inference.still_frames import differing_frames
-
-LONGEST_STEM = 180  # bytes of a stem; file systems allow 255, including the number of the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def frames(videos: Sequence[str], *, out: Path, every: float = 1.0) -> Generator
             raise ArgumentError("is not a video", place=image.path, hint="give video files")
     check_writable(out, inside=True)
     errors: list[VocdetError] = []
-    stems = _stems(items)
+    stems = dict(zip(items, distinct_names((Path(item.name).stem, "") for item in items), strict=True))
     for item in items:
         try:
             with quiet(), open_video(item) as video:
@@ -57,20 +55,3 @@ def frames(videos: Sequence[str], *, out: Path, every: float = 1.0) -> Generator
         except ImageError as error:
             errors.append(error)
     raise_all(errors)
-
-
-def _stems(items: Sequence[MediaSource]) -> dict[MediaSource, str]:
-    """How the images of each video begin: with its name, shortened, and a number if another has the same."""
-    stems: dict[MediaSource, str] = {}
-    taken: set[str] = set()
-    for item in items:
-        stem = Path(item.name).stem
-        while len(os.fsencode(stem)) > LONGEST_STEM:
-            stem = stem[:-1]
-        name, number = stem, 1
-        while folded(name) in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(folded(name))
-        stems[item] = name
-    return stems

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from vocdet.data.detections import Detections
 from vocdet.errors import ImageError, OutputError
+from vocdet.file_names import distinct_names
 from vocdet.files import is_file, is_folder, is_link, write_text
 from vocdet.formats.voc.write import ANNOTATIONS, CLASS_MASKS, IMAGES, OBJECT_MASKS
 from vocdet.inference.draw import draw
@@ -37,7 +38,6 @@ Also = Literal["voc", "csv", "yolo"]  # a VOC dataset of the images; a table; a 
 FORMS: tuple[Also, ...] = get_args(Also)
 
 _KIND = "predictions"
-_LONGEST_STEM = 180  # bytes of a stem; file systems allow 255, including suffixes and numbers
 _SAVED = 30.0  # seconds between two writings of the marker
 _FORCE = "choose a new folder for `out`, or replace it with `force=True`"
 
@@ -226,17 +226,7 @@ def _nowhere(_: Image) -> None:
 
 def _drawing_names(items: Sequence[MediaSource], prefix: str) -> dict[MediaSource, str]:
     """The name of each drawing: folders become part of it, and duplicate names get a number."""
-    names: dict[MediaSource, str] = {}
-    taken: set[str] = set()
-    for item in items:
-        stem = Path(item.name).with_suffix("").as_posix().replace("/", "_")
-        while len(os.fsencode(stem)) > _LONGEST_STEM:
-            stem = stem[:-1]
-        suffix = ".jpg" if item.kind == "image" else ".mp4"
-        name, number = f"{stem}{suffix}", 1
-        while name.casefold() in taken:  # some file systems ignore case
-            number += 1
-            name = f"{stem}_{number}{suffix}"
-        taken.add(name.casefold())
-        names[item] = prefix + name
-    return names
+    stems = (Path(item.name).with_suffix("").as_posix().replace("/", "_") for item in items)
+    suffixes = (".jpg" if item.kind == "image" else ".mp4" for item in items)
+    names = distinct_names(zip(stems, suffixes, strict=True))
+    return {item: prefix + name for item, name in zip(items, names, strict=True)}

@@ -26,11 +26,11 @@ def copy_findings(dataset: Dataset, identical: Groups, splits: Splits) -> list[F
         for i, row in enumerate(group[1:], 1):
             mine = splits_of.get(row, ())
             others = [other for other in group[:i] if mine and splits_of.get(other, mine) != mine]
-            apart = [other for other in others if _apart([other, row], splits_of)]
-            place, other = Place(dataset.root / files[row]), (apart or group)[0]
+            apart = {one: found for one in others if (found := _apart([one, row], splits_of))}
+            place, other = Place(dataset.root / files[row]), next(iter(apart), group[0])
             same = f"is identical to {files[other]}"
             if apart:
-                members = _apart([other, row], splits_of)
+                members = apart[other]
                 places = [_splits([name for name in splits_of[one] if name in members]) for one in (other, row)]
                 problem = f"{same}, yet one is in {places[0]} and the other in {places[1]}"
                 hint = f"delete one, or split again, which keeps copies together: {SPLIT_AGAIN}"
