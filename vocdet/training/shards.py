@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vocdet.inputs.batches import Batch
+from vocdet.models.depthwise import with_fast_gradients
 from vocdet.models.seeded import Seeded
 from vocdet.training.distributed import Group
 from vocdet.training.losses import Losses, Task
@@ -50,6 +51,7 @@ class Shards:
 
     def __init__(self, task: Task[Any], count: int, group: Group, *, precision: torch.dtype | None = None) -> None:
         model = task.model.train()
+        with_fast_gradients(model)
         self.model: nn.Module = model
         self._task, self._group, self.precision = task, group, precision
         self._device = next(model.parameters()).device.type

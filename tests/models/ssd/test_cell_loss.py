@@ -67,7 +67,7 @@ def test_the_assignment_is_that_of_a_slow_loop(counts: list[int], seed: int) -> 
         boxes[i, :n], classes[i, :n] = random_boxes(n, seed + i), 1 + torch.arange(n) % LABELS
     distances, logits = outputs(len(counts), seed)
     predicted, scores = decode_distances(distances.detach(), CELLS), scores_of(logits)
-    found = assign(predicted, scores, CELLS, boxes, classes)
+    found = assign(distances.detach(), logits.detach().log_softmax(-1), CELLS, boxes, classes)
     for i, n in enumerate(counts):
         expected = slow_assign(predicted[i], scores[i], boxes[i, :n], classes[i, :n].tolist())
         rows = found.image == i
@@ -81,7 +81,7 @@ def test_the_assignment_is_that_of_a_slow_loop(counts: list[int], seed: int) -> 
 def test_an_object_between_all_centers_has_the_nearest_cell_of_the_finest_map() -> None:
     boxes, classes = torch.tensor([[[21.0, 29, 23, 31]]]), torch.tensor([[1]])  # centers are at 20 and 28
     distances, logits = outputs(1)
-    found = assign(decode_distances(distances.detach(), CELLS), scores_of(logits), CELLS, boxes, classes)
+    found = assign(distances.detach(), logits.detach().log_softmax(-1), CELLS, boxes, classes)
     assert CELLS[found.cell].tolist() == [[16, 24, 24, 32]]
 
 
@@ -111,7 +111,7 @@ def test_the_losses_are_those_of_the_papers() -> None:
     distances, logits = outputs(2)
     losses, count = cell_sums(distances, logits, CELLS, boxes, classes)
     predicted = decode_distances(distances, CELLS)
-    found = assign(predicted.detach(), scores_of(logits), CELLS, boxes, classes)
+    found = assign(distances.detach(), logits.detach().log_softmax(-1), CELLS, boxes, classes)
     where = found.image, found.cell
     giou = generalized_box_iou_loss(predicted[where], boxes[found.image, found.object_])
     distances_ = encode_distances(boxes[found.image, found.object_], CELLS[found.cell]).tolist()
@@ -156,7 +156,7 @@ def test_weights_scale_objects_by_label_and_leave_background_unchanged() -> None
         for w in (1.0, 2.0)
     )
     torch.testing.assert_close(double["box"], 2 * plain["box"])
-    found = assign(decode_distances(distances.detach(), CELLS), scores_of(logits), CELLS, boxes, classes)
+    found = assign(distances.detach(), logits.detach().log_softmax(-1), CELLS, boxes, classes)
     own = torch.zeros(1, len(CELLS), 1, dtype=torch.bool)
     own[found.image, found.cell] = True
     grads: list[Any] = [

@@ -39,17 +39,21 @@ def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def assign(predicted: Tensor, scores: Tensor, cells: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
+def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
     """The cells that learn each object: of those with their center inside it the best-aligned ones.
 
-    `predicted` (B, A, 4) and `scores` (B, A, L) are what the network finds now; `boxes` (B, M, 4) and `classes` (B, M)
-    are padded with class 0. An object that covers no center has the nearest one of the finest map. A cell that several
-    objects want learns the one that it overlaps most.
+    `outputs` (B, A, 4 * BINS) and `logs` (B, A, C), the logarithms of probabilities, are what the network finds now;
+    `boxes` (B, M, 4) and `classes` (B, M) are padded with class 0. An object that covers no center has the nearest one
+    of the finest map. A cell that several objects want learns the one that it overlaps most.
     """
     images, each, most = len(boxes), len(cells), boxes.shape[1]
-    image, object_, cell = _candidate_cells(cells, boxes, classes > 0).nonzero(as_tuple=True)  # (K,) pairs
-    iou = paired_iou(predicted[image, cell], boxes[image, object_])[0]
-    score = scores[image, cell, classes[image, object_] - 1]
+    candidates = _candidate_cells(cells, boxes, classes > 0)  # (B, M, A)
+    image, object_, cell = candidates.nonzero(as_tuple=True)  # (K,) pairs
+    some = candidates.any(1)  # (B, A): decoding all cells takes far longer
+    predicted = decode_distances(outputs[some], cells[some.nonzero(as_tuple=True)[1]])
+    row = some.flatten().cumsum(0)[image * each + cell] - 1
+    iou = paired_iou(predicted[row], boxes[image, object_])[0]
+    score = logs[image, cell, classes[image, object_]].exp()
     aligned = score**SCORE_POWER * iou**IOU_POWER
     table = aligned.new_full((images * most, each), -1.0)  # a row for each object
     row = image * most + object_
@@ -104,13 +108,14 @@ def cell_sums(
     model's; class 0 is background and pads `classes` (B, M); `boxes` (B, M, 4) are pixels. `weights` (C,) weigh cells
     of objects by class; default 1. A cell in one of the `crowds` (B, K, 4), padded with empty boxes, is no background.
     """
-    predicted, logs = decode_distances(outputs, cells), logits.log_softmax(-1)
-    found = assign(predicted.detach(), logs.detach()[..., 1:].exp(), cells, boxes, classes)
+    logs = logits.log_softmax(-1)
+    found = assign(outputs.detach(), logs.detach(), cells, boxes, classes)
     image, cell, object_, quality = found
     label = classes[image, object_]
     worth = torch.ones_like(quality) if weights is None else weights[label]
-    overlap = paired_iou(predicted[image, cell], boxes[image, object_])[1]
-    bins = distribution_loss(outputs[image, cell], encode_distances(boxes[image, object_], cells[cell]))
+    stated, true = outputs[image, cell], boxes[image, object_]
+    overlap = paired_iou(decode_distances(stated, cells[cell]), true)[1]
+    bins = distribution_loss(stated, encode_distances(true, cells[cell]))
     box = (BOX_GAIN * (1 - overlap) + BINS_GAIN * bins) * quality * worth
     own = logs[image, cell]
     entropy = -(quality * own.gather(1, label[:, None]).squeeze(1) + (1 - quality) * own[:, 0]) * worth
