@@ -108,7 +108,7 @@ def test_an_error_names_the_file_or_the_setting(tmp_path: Path) -> None:
         ("train.seed = 99999999999999999999", "seed has more than 64 bits", "write a smaller number, as in seed = 0"),
         ("train.freeze = 3", "freeze is 3", "give one of 0, 2, 4, 8, 16"),
         ("train.best = 1", "best is 1", "give one of ap50, ap, f1, loss"),
-        ("train.optimizer = 'adam'", "optimizer is adam", "give one of adamw, sgd, momentum"),
+        ("train.optimizer = 'adam'", "optimizer is adam", "give one of muon, adamw, sgd, momentum"),
         ("data.cache = []", "cache is a list", "give one of ram, off"),
         ("model.net = 1", "net is 1, not a string in quotes", 'write a string in quotes, as in net = "mb3-large"'),
         ("train.lr.x = 1", "lr is a table, not a number", "write a number, as in lr = 0.004"),

@@ -34,7 +34,7 @@ ALL = pytest.mark.parametrize("recipe", [SsdRecipe(), BackboneRecipe(), MaskRcnn
         ({"size": 8}, None),
         ({"size": 100_000}, None),
         ({"best": "beauty"}, None),
-        ({"optimizer": "adam"}, "give one of adamw, sgd, momentum"),
+        ({"optimizer": "adam"}, "give one of muon, adamw, sgd, momentum"),
         ({"cache": "tape"}, "give one of ram, off"),
         ({"split": "a/b"}, "give the name of a split, as in train, trainval or fold1_train"),
         ({"split": ""}, None),

@@ -131,7 +131,7 @@ def test_a_stopped_detector_resumes_bit_for_bit(
     assert not (run / STATE).exists()  # there is nothing left to go on with
 
 
-@pytest.mark.parametrize(("optimizer", "steps"), [("sgd", 1), ("adamw", 5)])
+@pytest.mark.parametrize(("optimizer", "steps"), [("sgd", 1), ("adamw", 5), ("muon", 5)])
 def test_a_classifier_with_dropout_resumes_bit_for_bit(
     root: Path, tmp_path: Path, whole: Whole, steps: int, optimizer: str
 ) -> None:

@@ -93,12 +93,13 @@ def test_a_group_that_is_there_is_used(found: Found) -> None:
     assert [each["inside"] for each in found] == [Group(0, 2), Group(1, 2)]
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw", "two batches a step"])
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon", "two batches a step"])
 def test_half_of_every_batch_in_each_of_two_is_as_the_whole_in_one(found: Found, kind: str) -> None:
     """With frozen batch norms, over two epochs whose last batches leave one process without an image.
 
     Sums are made in another order, so losses agree to 1 in a million and weights to 2 millionths of an AdamW step of
-    .01, where they moved by thousandths.
+    .01, where they moved by thousandths. Muon enlarges the directions in which a gradient is nearly zero, and their
+    rounding with them.
     """
     first, second = found
     together, whole = first[kind], first[f"{kind}, alone"]
@@ -108,7 +109,7 @@ def test_half_of_every_batch_in_each_of_two_is_as_the_whole_in_one(found: Found,
         assert mine == pytest.approx(theirs, rel=1e-6)
     for kept in ("weights", "average"):
         for key, value in whole[kept].items():
-            torch.testing.assert_close(together[kept][key], value, rtol=0, atol=2e-6)
+            torch.testing.assert_close(together[kept][key], value, rtol=0, atol=2e-5 if kind == "muon" else 2e-6)
     assert largest_change(first["before"], together["weights"]) > 1e-3
     assert second[kind]["losses"] == together["losses"]
     assert same(second[kind]["weights"], together["weights"])

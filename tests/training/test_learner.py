@@ -59,7 +59,7 @@ def weights(of: Learner) -> Tensor:
     return torch.cat([value.flatten().double() for value in model.state_dict().values()])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
 def test_what_was_put_back_learns_the_same_bit_for_bit(optimizer: str) -> None:
     first = learner(optimizer)
     for step in range(3):

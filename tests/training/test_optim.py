@@ -49,7 +49,7 @@ def test_momentum_is_plain_or_looks_ahead(name: str, second: float) -> None:
     assert moved == pytest.approx([1.0 if name == "momentum" else 1.9, second])
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "momentum"])
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd", "momentum"])
 def test_a_step_goes_downhill(name: str) -> None:
     model = nn.Linear(3, 1)
     optimizer = make_optimizer(model, name=name, lr=0.01, weight_decay=0.01)

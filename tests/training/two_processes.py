@@ -122,7 +122,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
 
 def trainings(group: Group) -> dict[str, Any]:
     """Together, each with its part of every batch; and the first alone with the whole."""
-    kinds = {"sgd": ("sgd", 1), "adamw": ("adamw", 1), "two batches a step": ("sgd", 2)}
+    kinds = {"sgd": ("sgd", 1), "adamw": ("adamw", 1), "muon": ("muon", 1), "two batches a step": ("sgd", 2)}
     found: dict[str, Any] = {"before": state(detector(frozen=True))}
     for name, (optimizer, accumulate) in kinds.items():
         found[name] = learned(group, optimizer, accumulate, frozen=True)

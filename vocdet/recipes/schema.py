@@ -17,7 +17,7 @@ from vocdet.wording import listed
 
 T = TypeVar("T")
 
-Optimizer = Literal["adamw", "sgd", "momentum"]
+Optimizer = Literal["muon", "adamw", "sgd", "momentum"]
 Schedule = Literal["cosine", "steps", "one-cycle", "constant"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 AnchorChoice = Literal["auto", "fit", "torchvision"]
@@ -192,7 +192,10 @@ class Train:
         choices=CLASSIFIER_METRICS,
     )  # fmt: skip
     lr: float = option(2e-3, "highest learning rate", low=1e-8, high=100)
-    optimizer: Optimizer = option("adamw", "adamw; sgd: with Nesterov momentum .9; momentum: sgd with plain momentum")
+    optimizer: Optimizer = option(
+        "adamw", "muon, with adamw for what is no matrix; adamw; sgd: with Nesterov momentum .9; momentum: sgd with "
+        "plain momentum",
+    )  # fmt: skip
     schedule: Schedule = option("cosine", "decay of the learning rate")
     steps: tuple[float, ...] = option(
         (0.67, 0.89), "fractions of the training at which the schedule steps divides the rate by ten", low=0, high=1

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from vocdet.training.muon import Muon, matrices
+
 RateSchedule = Callable[
     [float, float], float
 ]  # progress in [0, 1], share of it that warms up -> share of the peak rate
@@ -17,23 +19,31 @@ LOWEST = 0.01  # of the peak, at the end of a cosine
 
 
 def make_optimizer(
-    model: nn.Module, *, name: str, lr: float, weight_decay: float, backbone_lr: float = 1.0
+    model: nn.Module,
+    *,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    backbone_lr: float = 1.0,
 ) -> torch.optim.Optimizer:
-    """`adamw`, `sgd` with Nesterov's momentum of .9, or `momentum` with the plain one; no decay on norms and biases.
+    """`muon`, `adamw`, `sgd` with Nesterov's momentum of .9, or `momentum` with the plain one.
 
-    `backbone_lr` scales the backbone's rate.
+    Norms and biases do not decay. `backbone_lr` scales the backbone's rate.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    special = matrices(model) if name == "muon" else set()
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for key, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         rate = lr * (backbone_lr if key.startswith("backbone.") else 1.0)
         decay = weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
+        groups.setdefault((rate, decay, parameter in special), []).append(parameter)
     settings = [
-        {"params": parameters, "lr": rate, "weight_decay": decay, "peak": rate}
-        for (rate, decay), parameters in groups.items()
+        {"params": parameters, "lr": rate, "weight_decay": decay, "peak": rate, "matrix": matrix}
+        for (rate, decay, matrix), parameters in groups.items()
     ]
+    if name == "muon":
+        return Muon(settings)
     if name in ("sgd", "momentum"):
         return torch.optim.SGD(settings, momentum=0.9, nesterov=name == "sgd", fused=True)
     if name == "adamw":

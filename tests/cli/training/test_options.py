@@ -65,7 +65,12 @@ def test_help_and_default_come_from_the_fields() -> None:
     ("section", "field", "help"),
     [
         (SsdTrain, "lr", "Highest learning rate."),
-        (SsdTrain, "optimizer", "adamw; sgd: with Nesterov momentum .9; momentum: sgd with plain momentum."),
+        (
+            SsdTrain,
+            "optimizer",
+            "muon, with adamw for what is no matrix; adamw; sgd: with Nesterov momentum .9; momentum: sgd with plain "
+            "momentum.",
+        ),
         (SsdTrain, "balance", "0: all objects have the same weight; 1: all labels, however rare."),
         (SsdModel, "net", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25."),
     ],
