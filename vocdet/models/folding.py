@@ -39,6 +39,15 @@ def fold_norms(module: nn.Module) -> None:
                 setattr(parent, norm_name, Folded(norm))
 
 
+def normed_convs(model: nn.Module) -> Iterator[nn.Conv2d]:
+    """The convolutions that a batch norm follows, also one that is folded into them."""
+    for parent in model.modules():
+        for conv_name, norm_name in _neighbors(parent):
+            conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d | Folded):
+                yield conv
+
+
 def _neighbors(parent: nn.Module) -> Iterator[tuple[str, str]]:
     """Names of consecutive layers, in a sequence and in the blocks of a ResNet."""
     names = list(parent._modules)

@@ -2,8 +2,7 @@
 
 Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", with the rates of Liu et al. 2025, "Muon
 is scalable for LLM training", section 2.2. A gradient changes a matrix in few directions; orthogonal, it changes all of
-them equally, so that a network learns more from as many steps. Vectors and depthwise kernels, which are no matrices,
-learn by AdamW.
+them equally, so that a network learns more from as many steps. All else learns by AdamW.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import SqueezeExcitation
+
+from vocdet.models.folding import normed_convs
 
 MOMENTUM = 0.95
 RATE = 0.4  # root mean square of an update relative to lr: twice that of AdamW
@@ -23,13 +23,11 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315  # of a Newton-Schulz step: Jordan et al. 2
 
 
 def matrices(model: nn.Module) -> set[nn.Parameter]:
-    """The parameters that map channels to channels at every position.
+    """The weights of convolutions that mix channels and that a norm follows, so that their scale has no effect.
 
-    Those of norms, depthwise convolutions and biases are vectors; squeeze-and-excitation layers, which see one position
-    an image, are left out, because their large matrices would take half of the time.
+    The outputs of a network learn less well by Muon, and depthwise kernels are vectors.
     """
-    excited = {p for m in model.modules() if isinstance(m, SqueezeExcitation) for p in m.parameters()}
-    return {p for p in model.parameters() if p.ndim > 1 and p.shape[1] > 1} - excited
+    return {conv.weight for conv in normed_convs(model) if conv.weight.shape[1] > 1}
 
 
 class Muon(torch.optim.AdamW):
