@@ -36,6 +36,10 @@ FEWEST_CHANNELS = 8  # channels of a feature pyramid
 DETECTOR_METRICS = ("ap50", "ap", "f1", "loss")
 MASK_METRICS = ("ap50", "ap", "f1", "mask_ap50", "mask_ap")
 CLASSIFIER_METRICS = ("accuracy", "mean_label_accuracy", "loss")
+OPTIMIZER_HELP = (
+    "muon: for convolutions with a norm, adamw for all else; adamw; sgd: with Nesterov momentum .9; momentum: sgd with "
+    "plain momentum"
+)
 
 
 def option(
@@ -192,10 +196,7 @@ class Train:
         choices=CLASSIFIER_METRICS,
     )  # fmt: skip
     lr: float = option(2e-3, "highest learning rate", low=1e-8, high=100)
-    optimizer: Optimizer = option(
-        "adamw", "muon, with adamw for what is no matrix; adamw; sgd: with Nesterov momentum .9; momentum: sgd with "
-        "plain momentum",
-    )  # fmt: skip
+    optimizer: Optimizer = option("adamw", OPTIMIZER_HELP)
     schedule: Schedule = option("cosine", "decay of the learning rate")
     steps: tuple[float, ...] = option(
         (0.67, 0.89), "fractions of the training at which the schedule steps divides the rate by ten", low=0, high=1
@@ -242,6 +243,7 @@ class SsdTrain(DetectorTrain):
         choices=DETECTOR_METRICS,
     )  # fmt: skip
     lr: float = option(4e-3, "highest learning rate", low=1e-8, high=100)
+    optimizer: Optimizer = option("muon", OPTIMIZER_HELP)
     grow: Grow = option(
         "auto", "begin with smaller images, which is faster; auto: where the schedule has less than 6 passes over the "
         "images; only with a neck, and not with patience or stop_at_ap",

@@ -22,7 +22,7 @@ OBLONG = 2  # sides
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of a Newton-Schulz step: Jordan et al. 2024
 
 
-def matrices(model: nn.Module) -> set[nn.Parameter]:
+def matrices(model: nn.Module) -> set[Tensor]:
     """The weights of convolutions that mix channels and that a norm follows, so that their scale has no effect.
 
     The outputs of a network learn less well by Muon, and depthwise kernels are vectors.

@@ -68,8 +68,8 @@ def test_help_and_default_come_from_the_fields() -> None:
         (
             SsdTrain,
             "optimizer",
-            "muon, with adamw for what is no matrix; adamw; sgd: with Nesterov momentum .9; momentum: sgd with plain "
-            "momentum.",
+            "muon: for convolutions with a norm, adamw for all else; adamw; sgd: with Nesterov momentum .9; momentum: sgd with "
+            "plain momentum.",
         ),
         (SsdTrain, "balance", "0: all objects have the same weight; 1: all labels, however rare."),
         (SsdModel, "net", "mb1, mb2, mb3-small or mb3-large; with a width multiplier as in mb1-0.25."),
