@@ -24,6 +24,7 @@ from vocdet.models.folding import fold_norms
 from vocdet.models.weights.transfer import Transfer
 from vocdet.plots.report_page import report_html
 from vocdet.recipes.length import length_notes, with_length
+from vocdet.recipes.rate import rate_notes, with_rate
 from vocdet.recipes.schema import DetectorTrain, MaskRcnnRecipe, SsdRecipe, changed
 from vocdet.runs.anchor_notes import AnchorFit, anchor_notes
 from vocdet.runs.detectors import DetectorTraining, ObjectTable, R
@@ -121,8 +122,8 @@ def training_events(
         check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, family.model)
     else:
-        adjusted = with_length(recipe, len(shown), options.given)
-        notes += length_notes(recipe, adjusted, len(shown))
+        adjusted = with_rate(with_length(recipe, len(shown), options.given), len(shown), options.given)
+        notes += length_notes(recipe, adjusted, len(shown)) + rate_notes(recipe, adjusted, len(shown))
         recipe = adjusted
         initial = family.create(recipe, options, shown, objects)
         notes += initial.notes
