@@ -79,6 +79,13 @@ def test_only_depthwise_5x5_convolutions_are_replaced_and_keep_their_parameters(
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_an_image_needs_no_gradient() -> None:
+    conv, x = layer(), image(8, 8)
+    (mine,) = torch.autograd.grad(Depthwise5x5(conv)(x).square().sum(), conv.weight)
+    (expected,) = torch.autograd.grad(conv(x).square().sum(), conv.weight)
+    torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_frozen_weights_and_inference_need_no_gradient() -> None:
     conv = layer()
     conv.weight.requires_grad_(False)
