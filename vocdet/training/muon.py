@@ -17,7 +17,7 @@ from vocdet.models.folding import normed_convs
 
 MOMENTUM = 0.95
 RATE = 0.4  # root mean square of an update relative to lr: twice that of AdamW
-ITERATIONS = 3  # 5 learn no better and take longer
+ITERATIONS = 3  # 5 learn hardly better and take longer
 OBLONG = 2  # sides
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of a Newton-Schulz step: Jordan et al. 2024
 
@@ -25,7 +25,8 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315  # of a Newton-Schulz step: Jordan et al. 2
 def matrices(model: nn.Module) -> set[Tensor]:
     """The weights of convolutions that mix channels and that a norm follows, so that their scale has no effect.
 
-    The outputs of a network learn less well by Muon, and depthwise kernels are vectors.
+    The outputs of a network learn less well by Muon, depthwise kernels are vectors, and the matrices of squeeze-and-
+    excitation layers would take half of the time.
     """
     return {conv.weight for conv in normed_convs(model) if conv.weight.shape[1] > 1}
 
