@@ -95,7 +95,7 @@ def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def _weight_gradient_of_stride_2(gradient: Tensor, x: Tensor) -> Tensor:
-    """The same for a gradient of half the size: columns 0, 2 and 4 look at the first of a pair, rest at the other."""
+    """The same for a gradient of half the size: columns 0, 2, 4 look at the first of a pair, 1 and 3 at the second."""
     channels = x.shape[1]
     pairs = _narrow(torch.cat([gradient, gradient], 1), _pairs(x), (2, 1))
     weight = x.new_empty(channels, 1, SIDE, SIDE)
