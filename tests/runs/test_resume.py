@@ -40,7 +40,16 @@ MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
 SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 SSD = changed(
-    SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=4, epochs=3, mosaic=0.25, save_every=60.0, warm=2
+    SsdRecipe(),
+    net="mb1-0.25",
+    weights="none",
+    size=64,
+    batch=4,
+    epochs=3,
+    mosaic=0.25,
+    save_every=60.0,
+    warm=2,
+    lr=0.003,
 )
 BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=8, epochs=3, save_every=60.0, warm=2)
 
@@ -202,7 +211,7 @@ HOST = """
 def test_a_run_killed_at_random_moments_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
     flat = {
         "net": "mb1-0.25", "weights": "none", "size": 64, "batch": 8, "epochs": 6, "mosaic": 0.25, "save_every": 0.0,
-        "patience": 0,
+        "patience": 0, "lr": 0.003,
     }  # fmt: skip
     # both in processes of their own: what was computed before in this one may have chosen another way to compute
     command = [sys.executable, "-c", textwrap.dedent(HOST), str(root), str(tmp_path), json.dumps(flat)]
@@ -250,7 +259,7 @@ def test_a_changed_recipe_is_refused_with_the_differences(root: Path, tmp_path: 
     run = interrupted(root, tmp_path / "runs")
     before = (run / STATE).read_bytes()
     assert refused(root, run, changed(SSD, lr=0.5, mosaic=0.0)) == [
-        "train.lr was 0.004 at the start and is 0.5 now",
+        "train.lr was 0.003 at the start and is 0.5 now",
         "augment.mosaic was 0.25 at the start and is 0.0 now",
     ]
     assert (run / STATE).read_bytes() == before

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_curves")
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(11)]
 CAT = [("cat", (5.0, 5.0, 60.0, 50.0))]
-TINY = changed(SsdRecipe(), net="mb1-0.25", size=64, batch=4, mosaic=0.0, weights="none")
+TINY = changed(SsdRecipe(), net="mb1-0.25", size=64, batch=4, mosaic=0.0, weights="none", lr=0.003)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 
 
 def recipe(**requested: Any) -> SsdRecipe:
-    usual: dict[str, Any] = {"net": "mb1-0.25", "size": 64, "batch": 4, "epochs": 2, "mosaic": 0.25}
+    usual: dict[str, Any] = {"net": "mb1-0.25", "size": 64, "batch": 4, "epochs": 2, "mosaic": 0.25, "lr": 0.003}
     return changed(SsdRecipe(), **(usual | requested))
 
 

@@ -224,7 +224,7 @@ def test_a_run_resumes_with_the_source_that_it_started_with(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = changed(SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=2, epochs=9)
+    recipe = changed(SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=2, epochs=9, lr=0.003)
     options = RunOptions(device="cpu", stop=lambda: True)
     list(training_events(Source(root, format="voc", coordinates="zero"), recipe, options))
     request = resolve_request("ssd", TrainingOptions(resume="last"))
