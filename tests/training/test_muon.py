@@ -60,7 +60,7 @@ def test_a_matrix_learns_as_by_torchs_muon() -> None:
     shapes = ((6, 20), (8, 8), (30, 7), (6, 20))
     mine, theirs, start = weights(*shapes), weights(*shapes), weights(*shapes)
     trained(Muon([group(mine, matrix=True)]), mine)
-    # its learning rate scales both, its rate is half of ours, and it computes with 16 bits
+    # half our rate and decay at the same lr, hence twice the lr and half the decay; it computes in bfloat16
     reference = torch.optim.Muon(
         theirs, lr=0.02, weight_decay=0.05, ns_steps=ITERATIONS, adjust_lr_fn="match_rms_adamw"
     )

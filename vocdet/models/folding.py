@@ -31,21 +31,25 @@ def fold_norms(module: nn.Module) -> None:
     The outputs equal those of eval mode, in training, too. The convolutions get a bias, trainable if that of the norm
     was; their weights remain the same parameters. Call it before creating an optimizer or a replica.
     """
-    for parent in list(module.modules()):
-        for conv_name, norm_name in _neighbors(parent):
-            conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
-                _fold(conv, norm)
-                setattr(parent, norm_name, Folded(norm))
+    for parent, conv, norm_name in list(_normed(module)):
+        norm = parent.get_submodule(norm_name)
+        if isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
+            _fold(conv, norm)
+            setattr(parent, norm_name, Folded(norm))
 
 
 def normed_convs(model: nn.Module) -> Iterator[nn.Conv2d]:
     """The convolutions that a batch norm follows, also one that is folded into them."""
+    return (conv for _, conv, _ in _normed(model))
+
+
+def _normed(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Conv2d, str]]:
+    """Each of these convolutions with the module that it is in, and the name of its norm there."""
     for parent in model.modules():
         for conv_name, norm_name in _neighbors(parent):
             conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d | Folded):
-                yield conv
+                yield parent, conv, norm_name
 
 
 def _neighbors(parent: nn.Module) -> Iterator[tuple[str, str]]:

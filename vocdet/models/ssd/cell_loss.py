@@ -51,8 +51,8 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     image, object_, cell = candidates.nonzero(as_tuple=True)  # (K,) pairs
     some = candidates.any(1)  # (B, A): decoding all cells takes far longer
     predicted = decode_distances(outputs[some], cells[some.nonzero(as_tuple=True)[1]])
-    row = some.flatten().cumsum(0)[image * each + cell] - 1
-    iou = paired_iou(predicted[row], boxes[image, object_])[0]
+    decoded = some.flatten().cumsum(0)[image * each + cell] - 1  # (K,) rows of `predicted`
+    iou = paired_iou(predicted[decoded], boxes[image, object_])[0]
     score = logs[image, cell, classes[image, object_]].exp()
     aligned = score**SCORE_POWER * iou**IOU_POWER
     table = aligned.new_full((images * most, each), -1.0)  # a row for each object
