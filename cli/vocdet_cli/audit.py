@@ -97,6 +97,7 @@ def audit(
 def trainings(options: SubsetOptions) -> Trainings:
     """Trains with the options, and shows it."""
     from vocdet.recipes.load import load_recipe, task_of
+    from vocdet.runs.resume import CHOICES
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.trainings import Trainings
     from vocdet_cli.training.progress import show_events, shown_downloads, training_bar
@@ -104,7 +105,7 @@ def trainings(options: SubsetOptions) -> Trainings:
     name = options.recipe or DEFAULT_RECIPE
     recipe: Any = load_recipe(task_of(name), name, settings=options.settings or (), values=options.values).recipe
     stop = threading.Event()
-    given = frozenset(name for name in ("minutes", "epochs") if name in options.values)
+    given = frozenset(name for name in CHOICES if name in options.values)
 
     def watch(events: Any) -> Any:
         with training_bar(True) as bar:

@@ -18,11 +18,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import vocdet
 from vocdet.errors import ManyErrors, OutputError, RunError, VocdetError
 from vocdet.formats.scan import Source
 from vocdet.machine import started_at
 from vocdet.models.checkpoint import read_info
 from vocdet.models.ssd import loss as ssd_loss
+from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import BackboneRecipe, SsdRecipe, changed
 from vocdet.runs.facts import read_run
 from vocdet.runs.image_record import DATASET
@@ -272,6 +274,39 @@ def test_settings_that_do_not_affect_the_weights_may_change(
     requested = changed(SSD, cache="off", save_every=100.0, patience=7)
     options = RunOptions(runs=run.parent, device="cpu", resume=run)
     assert next(training_events(Source(root), requested, options)).run == run  # type: ignore[union-attr]
+
+
+def test_a_recipe_that_was_adjusted_to_few_images_resumes_as_it_was_asked_for(root: Path, tmp_path: Path) -> None:
+    def options(**more: Any) -> RunOptions:
+        return RunOptions(runs=tmp_path / "runs", device="cpu", **more)
+
+    asked = changed(SSD, lr=0.004)
+    run, _ = finish(training_events(Source(root), asked, options(stop=stopped_after(3))))
+    assert load_recipe("ssd", str(run)).recipe.train.lr == 0.002
+    assert refused(root, run, changed(asked, mosaic=0.0)) == [
+        "train.lr was 0.002 at the start and is 0.004 now",
+        "augment.mosaic was 0.25 at the start and is 0.0 now",
+    ]
+    resumed = changed(asked, save_every=100.0)
+    _, epochs = finish(training_events(Source(root), resumed, options(resume=run)))
+    assert [epoch.epoch for epoch in epochs] == [2, 3]
+    assert load_recipe("ssd", str(run)).recipe.train.lr == 0.002
+    # finished, it continues with a new schedule, and so it does after an interruption of that
+    longer = changed(asked, epochs=5)
+    stopped = options(resume=run, given=frozenset({"epochs"}), stop=stopped_after(1))
+    finish(training_events(Source(root), longer, stopped))
+    _, epochs = finish(training_events(Source(root), longer, options(resume=run)))
+    assert [epoch.epoch for epoch in epochs] == [4, 5]
+
+
+@pytest.mark.parametrize(("values", "lr"), [({}, 0.002), ({"lr": 0.004}, 0.004)])
+def test_a_rate_that_was_chosen_is_kept_with_few_images(
+    root: Path, tmp_path: Path, values: dict[str, Any], lr: float
+) -> None:
+    run = vocdet.train_detector(
+        root, "ssdlite-mb3-small", runs=tmp_path, weights="none", size=64, max_steps=1, device="cpu", **values
+    )
+    assert load_recipe("ssd", str(run.path)).recipe.train.lr == lr
 
 
 def test_changed_images_are_refused_by_name(root: Path, tmp_path: Path, interrupted: Interrupted) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from vocdet.api.dataset import Data, as_loaded
 from vocdet.api.training import DEFAULT_DETECTOR, RecipeChoice, resolved_recipe
 from vocdet.recipes.schema import DETECTORS
-from vocdet.runs.resume import LENGTHS
+from vocdet.runs.resume import CHOICES
 from vocdet.runs.setup import RunOptions
 from vocdet.workflows.audit import AuditResult
 from vocdet.workflows.audit import audit as find
@@ -76,5 +76,5 @@ def learning_curve(
 
 def trainings(recipe: RecipeChoice, device: str, values: dict[str, Any]) -> Trainings:
     """Trains by a recipe with values on top."""
-    given = frozenset(name for name in LENGTHS if name in values)
+    given = frozenset(name for name in CHOICES if name in values)
     return Trainings(resolved_recipe(recipe, DETECTORS, values), RunOptions(device=device, given=given))

@@ -18,7 +18,7 @@ from vocdet.outputs import BEST
 from vocdet.recipes.load import load_recipe, task_of
 from vocdet.recipes.schema import DETECTORS, TASKS, BackboneRecipe, Recipe, changed
 from vocdet.runs.journal import RECIPE
-from vocdet.runs.resume import LENGTHS
+from vocdet.runs.resume import CHOICES
 from vocdet.runs.setup import RunOptions, never
 from vocdet.runs.tracking import Service
 from vocdet.runs.training_run import Note
@@ -185,7 +185,7 @@ def _run_options(
     stop: Callable[[], bool],
     values: Mapping[str, object],
 ) -> RunOptions:
-    given = frozenset(name for name in LENGTHS if name in values)
+    given = frozenset(name for name in CHOICES if name in values)
     return RunOptions(
         runs=Path(runs), device=device, resume=_path_of(resume), given=given, track=track, stop=stop,
         downloads=Downloads(_LOG.warning),

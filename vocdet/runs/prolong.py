@@ -53,7 +53,11 @@ def _with_schedule(record: Record, train: dict[str, object]) -> Record:
     new = {**record.recipe, "train": {**old, **{name: train[name] for name in SCHEDULE if name in train}}}
     earlier = {name: old[name] for name in LENGTHS if old.get(name)}
     begun = record.progress.earlier_epochs
+    asked = record.asked
+    if asked:
+        lengths = {name: train[name] for name in LENGTHS if name in train}
+        asked = {**asked, "train": {**asked["train"], **lengths}}
     return msgspec.structs.replace(
-        record, recipe=new, about=msgspec.structs.replace(record.about, recipe=new),
+        record, recipe=new, asked=asked, about=msgspec.structs.replace(record.about, recipe=new),
         schedules=(*record.schedules, {**earlier, "first_epoch": begun + 1, "last_epoch": record.progress.epoch - 1}),
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from vocdet.data.dataset import Dataset
 from vocdet.data.digests import image_digests
 from vocdet.errors import RunError, raise_all
 from vocdet.models.build import build
-from vocdet.recipes.schema import TASKS, Recipe
+from vocdet.recipes.schema import TASKS, R, Recipe, changed
 from vocdet.runs.facts import is_run, read_run
 from vocdet.runs.image_record import DATASET
 from vocdet.runs.start import InitialModel, M
@@ -24,6 +24,7 @@ from vocdet.wording import counted, json_reason
 
 CHANGEABLE = ("cache", "workers", "save_every", "patience")  # settings that do not affect the weights
 LENGTHS = ("epochs", "minutes", "max_steps")  # settings of which one says for how long a finished run continues
+CHOICES = (*LENGTHS, "lr")  # settings that are adjusted to the number of images, unless the user chose them
 MOST_NAMED = 3  # images or labels in a message
 
 
@@ -102,6 +103,21 @@ def resumed_model(unfinished: UnfinishedRun, model_class: type[M]) -> InitialMod
         text = f"{unfinished.run} after epoch {at.earlier_epochs}, with a new schedule"
     unmeasured = msgspec.structs.replace(info, scores={}, thresholds=None, thresholds_from=None, calibration=())
     return InitialModel(model, unmeasured, text, None)
+
+
+def as_adjusted(unfinished: UnfinishedRun, recipe: R, given: Collection[str] = ()) -> R:
+    """The recipe of the run, if it was asked for with `recipe` and then adjusted to the data and the machine.
+
+    Settings that may change, and those `given` for a new schedule, are those of `recipe`.
+    """
+    record: Record = unfinished.record
+    before, own = record.asked, {*CHANGEABLE, *(given if record.progress.finished else ())}
+    if not before or any(_recipe_differences(asdict(type(recipe)()), before, asdict(recipe), own)):
+        return recipe
+    adjusted = msgspec.convert(record.recipe, type(recipe))
+    sections = [getattr(recipe, section.name) for section in fields(recipe)]
+    kept = {one.name: getattr(section, one.name) for section in sections for one in fields(section) if one.name in own}
+    return changed(adjusted, **kept)
 
 
 def check_unchanged(

@@ -41,7 +41,7 @@ class RunOptions:
     runs: Path = Path("runs")  # the folder of all runs; a new run gets a new folder in it
     device: str = "auto"
     resume: Path | None = None  # the folder of a run to continue
-    given: frozenset[str] = frozenset()  # lengths (`resume.LENGTHS`) that the user chose
+    given: frozenset[str] = frozenset()  # those of `resume.CHOICES` that the user chose
     group: Group = field(default_factory=alone)  # the processes that train together; only the first one writes
     track: Service | None = None  # a tracking service that receives a copy of the journal
     stop: Callable[[], bool] = never  # training ends after the step in which this is true

@@ -109,13 +109,19 @@ class TrainingRun:
         source: Mapping[str, Any],
         options: RunOptions,
         unfinished: UnfinishedRun | None = None,
+        *,
+        asked: Recipe,
     ) -> None:
-        """`info` describes the model before any validation; `source` names the dataset and is saved with the state."""
+        """`info` describes the model before any validation; `source` names the dataset and is saved with the state.
+
+        `asked` is the recipe before it was adjusted to the data and the machine.
+        """
         record, group = unfinished.record if unfinished else None, options.group
         self.run, self.summary = run, TrainingSummary(0, 0, interrupted=False)
         self._recipe, self._source, self._group, self._stop = recipe, dict(source), group, options.stop
         self._reasons = options.reasons
         self._info = record.about if record else info
+        self._asked = record.asked if record else asdict(asked)
         self._best = record.best_epoch if record else 0
         self._at = record.progress if record else Progress()
         self._plan = _plan(recipe, task.model)
@@ -306,8 +312,8 @@ class TrainingRun:
 
     def _save_state(self) -> None:
         record = Record(
-            vocdet=__version__, about=self._info, recipe=asdict(self._recipe), given=self._source, progress=self._at,
-            best_epoch=self._best, rows=tuple(self.journal.rows), shards=self._shards,
+            vocdet=__version__, about=self._info, recipe=asdict(self._recipe), asked=self._asked, given=self._source,
+            progress=self._at, best_epoch=self._best, rows=tuple(self.journal.rows), shards=self._shards,
             threads=torch.get_num_threads(), processes=self._group.world, schedules=self._schedules,
         )  # fmt: skip
         name, other = (FINAL_STATE, STATE) if self._at.finished else (STATE, FINAL_STATE)

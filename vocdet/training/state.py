@@ -28,6 +28,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     vocdet: str
     about: CheckpointInfo  # the model, with the scores of its newest validation
     recipe: dict[str, Any]
+    asked: dict[str, Any] = {}  # the recipe before it was adjusted to the data and the machine
     given: dict[str, Any]  # the other arguments: where its data is
     progress: Progress
     best_epoch: int = 0  # 0: none was validated

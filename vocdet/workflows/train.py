@@ -23,7 +23,7 @@ from vocdet.recipes.plan import CommandName, Plan, PlannedCommand, PlanRequest, 
 from vocdet.recipes.schema import Recipe
 from vocdet.runs.folders import run_number
 from vocdet.runs.keeping import FEWEST
-from vocdet.runs.resume import LENGTHS
+from vocdet.runs.resume import CHOICES
 from vocdet.runs.setup import RunOptions, check_run_folder
 from vocdet.runs.training_run import Note
 from vocdet.training.loop import Epoch, Step
@@ -177,7 +177,7 @@ class Session:
             yield evaluate_run(self.detector, self.source, wanted, detector=runner, progress=progress)
         elif not self._is_trained(command):
             run = self.unfinished(command)
-            given = frozenset() if run else frozenset(name for name in LENGTHS if name in command.settings)
+            given = frozenset() if run else frozenset(name for name in CHOICES if name in command.settings)
             options = replace(options, resume=run, given=given, reasons=self.plan.reasons(command.name))
             result = yield from self._training(command, options)
             if result.summary.interrupted:

@@ -35,7 +35,7 @@ from vocdet.runs.keeping import FEWEST, TrainingSummary, Verdict, is_surely_bett
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
 from vocdet.runs.prolong import with_new_schedule
-from vocdet.runs.resume import check_unchanged, open_unfinished, resumed_model
+from vocdet.runs.resume import as_adjusted, check_unchanged, open_unfinished, resumed_model
 from vocdet.runs.setup import (
     RunOptions,
     blank_batches,
@@ -115,8 +115,10 @@ def backbone_events(
     data = TrainingData.of(dataset, recipe.data.split)
     _check_labels(data, source.path, folder=folder)
     train, val = data.train, data.val
+    asked = recipe
     unfinished = open_unfinished(options.resume, "backbone") if options.resume else None
     if unfinished:
+        recipe = as_adjusted(unfinished, recipe, options.given)
         unfinished, recipe = with_new_schedule(unfinished, recipe, options.given)
         check_unchanged(unfinished, recipe, dataset.labels, {"train": train, "val": val})
         initial = resumed_model(unfinished, Classifier)
@@ -142,7 +144,9 @@ def backbone_events(
             (*readings, *data.notes(validates=validator.images > 0), *initial.notes),
             left_out, initial.warning,
         )  # fmt: skip
-        training = TrainingRun(run, recipe, task, info, source.record() | {"folder": folder}, options, unfinished)
+        training = TrainingRun(
+            run, recipe, task, info, source.record() | {"folder": folder}, options, unfinished, asked=asked
+        )
         if group.first and not unfinished:
             write_image_digests(run, dataset.labels, {"train": train, "val": val})
             write_left_out(run, left_out)

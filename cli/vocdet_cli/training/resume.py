@@ -52,7 +52,7 @@ class Request:
     source: Source
     folder: bool
     run: Path | None  # to resume
-    given: frozenset[str] = frozenset()  # options that say how long the run trains, or continues
+    given: frozenset[str] = frozenset()  # those of `CHOICES` that the user chose
     planned: bool = False  # whether a plan chose what to validate on
 
 
@@ -62,16 +62,16 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     from vocdet.recipes.load import load_recipe
 
     settings = options.settings or ()
-    from vocdet.runs.resume import LENGTHS, dataset_arguments, find_unfinished
+    from vocdet.runs.resume import CHOICES, LENGTHS, dataset_arguments, find_unfinished
 
-    given = frozenset(name for name in LENGTHS if name in options.values or _is_set(f"train.{name}", settings))
+    given = frozenset(name for name in CHOICES if name in options.values or _is_set(f"train.{name}", settings))
     if options.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
         source = options.source(options.data or Path())
         return Request(task, resolved, source, folder, None, given)
     if options.recipe is not None:
         raise ArgumentError("--recipe and --resume exclude each other", hint="a run continues with its own recipe")
-    run = find_unfinished(options.runs, task, options.resume, finished=bool(given))
+    run = find_unfinished(options.runs, task, options.resume, finished=not given.isdisjoint(LENGTHS))
     arguments = dataset_arguments(run)
     recorded = Source.from_record(arguments)
     resolved = load_recipe(task, str(run), settings=settings, values=options.values)
