@@ -6,6 +6,9 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from vocdet.errors import RunError
 
 LONGEST_NAME = 200  # bytes; file systems allow 255, including suffixes
 LONGEST_STEM = 180  # bytes of a stem that gets numbers
@@ -67,3 +70,11 @@ def safe_name(name: str) -> str:
 def folded(name: str) -> str:
     """A name as case-insensitive file systems compare it: without case, in one Unicode form."""
     return name.casefold() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
+def check_recordable(path: Path) -> None:
+    """Raise a `RunError` if a path is not UTF-8, which no record can hold."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise RunError("a path that is not UTF-8, which no run can record", place=path, hint="rename it") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocdet.errors import ArgumentError
 from vocdet.wording import bounds_text
 from vocdet_cli import render
 from vocdet_cli.backends import chosen_backend
@@ -112,6 +113,8 @@ def evaluate(
     """
     from vocdet.workflows.eval_options import EvalOptions
 
+    if images.plots and images.report is False:
+        raise ArgumentError("--plots and --no-report exclude each other", hint="the plots are those of the page")
     data, seed = images.data, images.seed
     source = read.source(data)
     typed = (render.command(*sys.argv[1:]),) if sys.argv[1:2] == ["eval"] else ()

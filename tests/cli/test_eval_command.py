@@ -86,6 +86,7 @@ def test_the_dataset_defaults_to_the_current_folder(vocdet: Run, root: Path, mon
         (("{run}", "--data", "{root}", "--split", "val"), "no split 'val'"),
         (("{run}", "--data", "empty"), "empty: "),
         (("{run}", "--data", "{root}", "--device", "tpu"), "device 'tpu' is not available"),
+        (("{run}", "--data", "{root}", "--plots", "--no-report"), "--plots and --no-report exclude each other"),
     ],
 )
 def test_a_missing_thing_is_one_error_with_a_hint(

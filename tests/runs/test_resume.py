@@ -577,3 +577,18 @@ def test_a_first_step_that_is_not_finite_leaves_the_list_that_its_error_names(
     (run,) = (tmp_path / "runs").iterdir()
     assert str(run / "not-finite.json") in caught.value.hint
     assert json.loads((run / "not-finite.json").read_text())["files"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_folder_whose_name_is_not_utf_8_cannot_be_recorded(root: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"gel\xe9e")
+    try:
+        shutil.copytree(root, odd)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    problem = "a path that is not UTF-8, which no run can record"
+    with pytest.raises(RunError, match=problem):
+        finish(training_events(Source(odd), SSD, RunOptions(runs=tmp_path / "runs", device="cpu")))
+    with pytest.raises(RunError, match=problem):
+        finish(training_events(Source(root), SSD, RunOptions(runs=odd, device="cpu")))
+    assert not (tmp_path / "runs").exists()

@@ -11,9 +11,10 @@ import pytest
 
 from vocdet.data.detections import Detections
 from vocdet.data.splits import Rows
-from vocdet.errors import AnnotationError, ArgumentError
+from vocdet.errors import AnnotationError, ArgumentError, OutputError
 from vocdet.formats import registry
 from vocdet.formats.scan import Source
+from vocdet.outputs import read_marker
 from vocdet.runs.facts import RunFacts
 from vocdet.workflows import audit as workflow
 from vocdet.workflows import audit_judges
@@ -119,6 +120,21 @@ def test_the_mistakes_are_listed_with_a_page(root: Path, judged: object, tmp_pat
     assert page.count("data:image/jpeg") == 3
     assert read_proposals(tmp_path / "out") == result.proposals
     assert not (root / ".vocdet-backup").exists()
+
+
+def test_files_of_the_user_are_not_replaced(root: Path, judged: object, tmp_path: Path) -> None:
+    page = tmp_path / "out" / "index.html"
+    page.parent.mkdir()
+    page.write_text("mine")
+    with pytest.raises(OutputError, match=r"index\.html: exists, and vocdet did not write it"):
+        run_audit(root, tmp_path)
+    assert (page.read_text(), sorted(one.name for one in page.parent.iterdir())) == ("mine", ["index.html"])
+    page.rename(page.with_name("home.html"))
+    run_audit(root, tmp_path)
+    assert run_audit(root, tmp_path).page == page  # its own files it replaces
+    marker = read_marker(page.parent)
+    assert marker
+    assert (marker.kind, sorted(marker.files)) == ("files", ["audit.json", "images.txt", "index.html"])
 
 
 def test_what_is_accepted_is_corrected_and_can_be_undone(root: Path, judged: object, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from vocdet.data.dataset import Dataset
 from vocdet.data.findings import Finding
+from vocdet.file_names import check_recordable
 
 FormatName = Literal["voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"]
 FormatChoice = Literal["auto", "voc", "coco", "yolo", "yolo-seg", "labelme", "csv", "via", "cvat"]
@@ -38,7 +39,12 @@ class Source:
     skip_bad: bool = False
 
     def record(self) -> dict[str, str | bool | None]:
-        """The source for the record of a run: absolute paths, so that the run can resume from any folder."""
+        """The source for the record of a run: absolute paths, so that the run can resume from any folder.
+
+        A `RunError` if a path is not UTF-8, which no record can hold.
+        """
+        for path in (self.path, self.labels):
+            check_recordable(path or Path())
         return {
             "root": str(self.path.absolute()),
             "format": self.format,

@@ -12,6 +12,7 @@ import torch
 
 from vocdet.errors import CheckpointError
 from vocdet.fetching.weights_files import SILENT, Downloads
+from vocdet.file_names import check_recordable
 from vocdet.files import check_writable
 from vocdet.inputs.batches import Batch
 from vocdet.inputs.image_cache import CacheOptions
@@ -84,6 +85,7 @@ def check_run_folder(options: RunOptions) -> None:
             refuse_running(options.resume)
         check_writable(options.resume, inside=True, hint="copy the run to a writable folder")
     else:
+        check_recordable(options.runs)
         check_writable(options.runs, inside=True)
 
 

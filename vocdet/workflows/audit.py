@@ -26,7 +26,7 @@ from vocdet.formats.voc.proposals import Correction, corrected
 from vocdet.formats.voc.xml_edit import CannotEdit
 from vocdet.inference.draw import draw_boxes
 from vocdet.inputs.images import Image
-from vocdet.outputs import write_marker
+from vocdet.outputs import check_output, mark_file, write_marker
 from vocdet.plots import notebook
 from vocdet.plots.audit_page import audit_html, section, surroundings
 from vocdet.wording import counted, json_reason, listed
@@ -113,11 +113,15 @@ def audit(
     Every image is judged by a detector that was not trained on it: one of `options.runs` (the first that was not; the
     first of all, if each was), or one that `train` trains on the other folds of the dataset. See `find_mistakes` for
     the method. Finished folds are not trained again. Writes a page with pictures, a record, and a list of images.
+    An `OutputError` for a file of that name that is not of an audit.
     """
     check_writable(options.out, inside=True)
+    for name in (RECORD, LIST, PAGE):
+        check_output(options.out / name, hint="choose another folder")
     loaded = load_dataset(source)
     make_folder(options.out)
-    write_marker(options.out, "predictions")
+    if not any(options.out.iterdir()):
+        write_marker(options.out, "predictions")
     if options.runs:
         pairs, trained_on = by_runs(loaded.dataset, options.runs)
     else:
@@ -156,6 +160,8 @@ def _written(loaded: Loaded, suspicions: Sequence[Suspicion], out: Path, trained
     images = dict.fromkeys(str(dataset.root.absolute() / one.image) for one in proposals)
     write_text(out / LIST, "".join(f"{image}\n" for image in images))
     write_text(out / PAGE, audit_html(dataset, suspicions, [str(one) for one in proposals], str(loaded.path)))
+    for name in (RECORD, LIST, PAGE):
+        mark_file(out / name)
     pictures = tuple(partial(_drawn, dataset, one) for one in suspicions[: notebook.MOST_PICTURES])
     return AuditResult(proposals, out / PAGE, out / LIST, trained_on, loaded.warnings, pictures)
 

@@ -102,7 +102,7 @@ def backbone_events(
     """
     options = options or RunOptions()
     check_run_folder(options)
-    group = options.group
+    group, origin = options.group, source.record() | {"folder": folder}
     if folder:
         dataset = read_image_folder(source.path, seed=recipe.train.seed)
         warnings: tuple[Finding, ...] = ()
@@ -144,9 +144,7 @@ def backbone_events(
             (*readings, *data.notes(validates=validator.images > 0), *initial.notes),
             left_out, initial.warning,
         )  # fmt: skip
-        training = TrainingRun(
-            run, recipe, task, info, source.record() | {"folder": folder}, options, unfinished, asked=asked
-        )
+        training = TrainingRun(run, recipe, task, info, origin, options, unfinished, asked=asked)
         if group.first and not unfinished:
             write_image_digests(run, dataset.labels, {"train": train, "val": val})
             write_left_out(run, left_out)

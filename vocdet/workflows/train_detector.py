@@ -105,7 +105,7 @@ def training_events(
     """
     options, family = options or RunOptions(), TRAININGS[type(recipe)]
     check_run_folder(options)
-    group = options.group
+    group, origin = options.group, source.record()
     loaded = load_dataset(source, split=recipe.data.split)
     data = TrainingData.of(loaded.dataset, recipe.data.split)
     train, val = data.train, data.val if data.is_measurable else None
@@ -155,7 +155,7 @@ def training_events(
             shapes, recall, _coordinates(loaded.scan),
             loaded.warnings, notes, recipe, loaded.left_out, initial.warning,
         )  # fmt: skip
-        training = TrainingRun(run, recipe, task, info, source.record(), options, unfinished, asked=asked)
+        training = TrainingRun(run, recipe, task, info, origin, options, unfinished, asked=asked)
         if group.first and not unfinished:
             write_image_digests(run, train.labels, {"train": train, "val": val})
             write_left_out(run, loaded.left_out)
