@@ -4,7 +4,7 @@
 
 It trains on the split `trainval` in rounds, each from the weights of the one before, with a learning rate that rises
 and falls; `--epochs` are those of each round. It takes hours; started again after an interruption, it continues. The
-weights and the card go to `templates/starts`.
+weights and the card go to `templates/starts`. FILE may be an earlier start, which is trained further.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CARD = """# {file}
 Weights to start a training from: `vocdet train-ssd --net {net}` takes them where it finds no backbone run of this net.
 
 - Network: SSD on {net} with the neck `pan`, {side} pixels, {labels} labels.
-- Trained on {images} images of `{data}` for {epochs} epochs in {rounds}, starting from `{origin}` (SHA-256 `{sha256}`).
-- Made by `python examples/pretrain_start.py {data} --weights {origin} --net {net} --epochs {each}`.
+- Trained on {images} images of `{data}` for {epochs} epochs in {rounds} by {optimizer}, starting from `{origin}` (SHA-256 `{sha256}`).
+{earlier}- Made by `python examples/pretrain_start.py {data} --weights {origin} --net {net} --epochs {each} --seed {seed}`.
 - Written by vocdet {version}. Convolutions are stored with 16 bits; a training uses 32.
 
 It is not a finished detector, and was not evaluated itself, only trainings that start from it: `docs/measurements.md`.
@@ -44,14 +44,20 @@ def pretrained(options: argparse.Namespace) -> list[Path]:
             weights = str(runs[-1] if runs else options.weights)
             vocdet.train_detector(
                 options.dataset, f"ssdlite-{options.net}", runs=options.runs, weights=weights, neck="pan",
-                epochs=epochs, split="trainval", seed=number,
+                epochs=epochs, split="trainval", seed=options.seed + number,
             )  # fmt: skip
         runs.append(run)
     return runs
 
 
-def store(runs: Sequence[Path], folder: Path, data: Path) -> Path:
-    """Write the weights of the last of these runs and a card into a folder."""
+def trained(card: Path) -> str:
+    """What an earlier start was trained on, from its card; "" without one."""
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    return "".join(f"- That start: {line[2].lower()}{line[3:]}\n" for line in lines if line.startswith("- Trained "))
+
+
+def store(runs: Sequence[Path], options: argparse.Namespace) -> Path:
+    """Write the weights of the last of these runs and a card."""
     from vocdet.models.checkpoint import load_checkpoint, save_checkpoint
     from vocdet.wording import counted
 
@@ -64,6 +70,8 @@ def store(runs: Sequence[Path], folder: Path, data: Path) -> Path:
     origin = Path(rounds[0].start.name).name
     recipe = info.recipe | {"model": info.recipe["model"] | {"weights": origin}}  # without a folder of this machine
     start = msgspec.structs.replace(rounds[0].start, name=origin)
+    folder, data = options.to, options.dataset
+    earlier = trained(options.weights.with_suffix(".md"))
     file = folder / f"{info.task}-{info.backbone.name}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(file, model, msgspec.structs.replace(info, recipe=recipe, start=start))
@@ -71,7 +79,8 @@ def store(runs: Sequence[Path], folder: Path, data: Path) -> Path:
     card = CARD.format(
         file=file.name, net=info.backbone.name, side=info.size[0], labels=len(info.labels), data=data.name,
         images=len(vocdet.read(data)), epochs=sum(epochs), rounds=counted(len(epochs), "round"),
-        each=" ".join(map(str, epochs)), origin=origin, sha256=start.sha256, version=info.vocdet,
+        each=" ".join(map(str, epochs)), seed=options.seed, optimizer=info.recipe["train"]["optimizer"],
+        earlier=earlier, origin=origin, sha256=start.sha256, version=info.vocdet,
     )  # fmt: skip
     file.with_suffix(".md").write_text(card, encoding="utf-8")
     return file
@@ -81,13 +90,14 @@ def main() -> None:
     """Train, and store the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--weights", type=Path, required=True, help="of an ImageNet classifier")
+    parser.add_argument("--weights", type=Path, required=True, help="of an ImageNet classifier, or a start")
     parser.add_argument("--net", default="mb3-small")
     parser.add_argument("--epochs", type=int, nargs="+", default=[18, 22], help="of each round")
+    parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--to", type=Path, default=STARTS)
     options = parser.parse_args()
-    print(store(pretrained(options), options.to, options.dataset))
+    print(store(pretrained(options), options))
 
 
 if __name__ == "__main__":

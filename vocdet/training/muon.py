@@ -49,16 +49,16 @@ class Muon(torch.optim.AdamW):
             self.param_groups = groups
         for group in groups:
             if group["matrix"]:
-                alike: dict[tuple[int, int], list[nn.Parameter]] = {}
+                alike: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = {}
                 for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        alike.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
-                for parameters in alike.values():
-                    self._change(parameters, group)
+                    if (gradient := parameter.grad) is not None:
+                        alike.setdefault((len(parameter), parameter[0].numel()), []).append((parameter, gradient))
+                for pairs in alike.values():
+                    self._change(pairs, group)
 
-    def _change(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """Change parameters of one shape."""
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    def _change(self, pairs: list[tuple[nn.Parameter, Tensor]], group: dict[str, Any]) -> None:
+        """Change parameters of one shape by their gradients."""
+        parameters, gradients = [one for one, _ in pairs], [gradient for _, gradient in pairs]
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
