@@ -25,8 +25,10 @@ CARD = """# {file}
 Weights to start a training from: `vocdet train-ssd --net {net}` takes them where it finds no backbone run of this net.
 
 - Network: SSD on {net} with the neck `pan`, {side} pixels, {labels} labels.
-- Trained on {images} images of `{data}` for {epochs} epochs in {rounds} by {optimizer}, starting from `{origin}` (SHA-256 `{sha256}`).
-{earlier}- Made by `python examples/pretrain_start.py {data} --weights {origin} --net {net} --epochs {each} --seed {seed}`.
+- Trained on {images} images of `{data}` for {epochs} epochs in {rounds} by {optimizer}, \
+starting from `{origin}` (SHA-256 `{sha256}`).
+{earlier}\
+- Made by `python examples/pretrain_start.py {data} --weights {origin} --net {net} --epochs {each} --seed {seed}`.
 - Written by vocdet {version}. Convolutions are stored with 16 bits; a training uses 32.
 
 It is not a finished detector, and was not evaluated itself, only trainings that start from it: `docs/measurements.md`.

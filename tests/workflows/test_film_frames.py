@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vocdet.errors import ArgumentError
+from vocdet.errors import ArgumentError, ImageError
 from vocdet.inference.output import writing_video
 from vocdet.workflows.film_frames import frames
 
 
-def film(path: Path) -> Path:
+def film(path: Path, length: int = 1) -> Path:
     with writing_video(path, 10) as write:
-        write(np.zeros((48, 64, 3), np.uint8))
+        for i in range(length):
+            write(np.random.default_rng(i).integers(0, 256, (96, 128, 3), np.uint8))
     return path
 
 
@@ -42,3 +43,16 @@ def test_the_longest_name_of_a_video_is_shortened(tmp_path: Path) -> None:
     (one,) = frames([str(tmp_path / f"{'é' * 125}.avi")], out=tmp_path / "out")
     assert one.path.name == f"{'é' * 90}_000000.jpg"
     assert one.path.exists()
+
+
+def test_a_video_that_is_cut_off_is_an_error_after_its_images(tmp_path: Path) -> None:
+    whole = film(tmp_path / "a.avi", 20)
+    cut = tmp_path / "b.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(ImageError, match=r"b\.avi: ends after \d+ of the 20 frames"):
+        list(frames([str(cut), str(whole)], out=tmp_path / "out"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a_000000.jpg",
+        "a_000010.jpg",
+        "b_000000.jpg",
+    ]

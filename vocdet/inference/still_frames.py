@@ -17,9 +17,13 @@ CELLS = 0.004  # share of the cells that must have changed: a small object that 
 
 
 def differing_frames(video: Video, every: float) -> Iterator[tuple[Frame, bool]]:
-    """A frame in every `every` seconds, and whether it differs from the last one that did."""
-    step, due, last = every * video.fps, 0.0, None
+    """A frame in every `every` seconds, and whether it differs from the last one that did.
+
+    An `ImageError` at the end of a file that has far fewer frames than it states.
+    """
+    step, due, last, seen = every * video.fps, 0.0, None, 0
     for frame in video.frames:
+        seen = frame.number + 1
         if frame.number < due:
             continue
         due += max(step, 1.0)
@@ -27,6 +31,7 @@ def differing_frames(video: Video, every: float) -> Iterator[tuple[Frame, bool]]
         differs = last is None or float((abs(cells - last).max(axis=2) > CHANGED).mean()) >= CELLS
         last = cells if differs else last
         yield frame, differs
+    video.check_whole(seen)
 
 
 def _mean_colors(image: Image) -> NDArray[np.float32]:
