@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import yaml
 
 from vocdet.exporting.parity import Check
@@ -36,11 +38,11 @@ def card(description: Description, file: str, check: Check | None, *, name: str)
 def _body(description: Description, file: str, check: Check | None, name: str) -> str:
     about = bundled_text("export/card.md")
     values = {
-        "name": name,
+        "name": _plain(name),
         "model": _MODELS[description.task],
         "net": description.net + ", in 8 bits," * (description.precision == "int8"),
         "count": counted(len(description.labels), "label"),
-        "labels": listed(description.labels, most=50),
+        "labels": listed(map(_plain, description.labels), most=50),
         "metrics": _metrics(description, check),
         "input": _input(description),
         "outputs": bundled_text(f"export/outputs_{_kind(description)}.md").strip(),
@@ -49,9 +51,12 @@ def _body(description: Description, file: str, check: Check | None, name: str) -
         "version": description.version,
         "file": file,
     }
-    for key, text in values.items():
-        about = about.replace(f"{{{key}}}", text)
-    return about
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], about)  # once: a label may look like a name
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is, also in a cell of a table."""
+    return re.sub(r"[\\`*\[\]<>|]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))
 
 
 _KINDS = {"tensorrt": "prepared", "decoder": "prepared", "tensorrt-nms": "selected", "x-anylabeling": "x-anylabeling"}
@@ -116,7 +121,7 @@ def _thresholds(description: Description) -> str:
     if not description.thresholds:
         return ""
     pairs = zip(description.labels, description.thresholds, strict=True)
-    rows = "\n".join(f"| {label} | {value:.3f} |" for label, value in pairs)
+    rows = "\n".join(f"| {_plain(label)} | {value:.3f} |" for label, value in pairs)
     return (
         "\n## Thresholds\n\nThe score from which a detection of each label counts, as training chose it.\n\n"
         f"| label | threshold |\n|---|---|\n{rows}\n"
