@@ -25,7 +25,7 @@ CARD = """# {file}
 Weights to start a training from: `vocdet train-ssd --net {net}` takes them where it finds no backbone run of this net.
 
 - Network: SSD on {net} with the neck `pan`, {side} pixels, {labels} labels.
-- Trained on {images} images of `{data}` for {epochs} epochs in {rounds} by {optimizer}, \
+- Trained on {images} images of `{data}` for {epochs} epochs in {rounds} by `{optimizer}`, \
 starting from `{origin}` (SHA-256 `{sha256}`).
 {earlier}\
 - Made by `python examples/pretrain_start.py {data} --weights {origin} --net {net} --epochs {each} --seed {seed}`.
@@ -72,7 +72,8 @@ def store(runs: Sequence[Path], options: argparse.Namespace) -> Path:
     origin = Path(rounds[0].start.name).name
     recipe = info.recipe | {"model": info.recipe["model"] | {"weights": origin}}  # without a folder of this machine
     start = msgspec.structs.replace(rounds[0].start, name=origin)
-    folder, data = options.to, options.dataset
+    folder: Path = options.to
+    data: Path = options.dataset
     earlier = trained(options.weights.with_suffix(".md"))
     file = folder / f"{info.task}-{info.backbone.name}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
