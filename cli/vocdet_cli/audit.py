@@ -97,15 +97,15 @@ def audit(
 def trainings(options: SubsetOptions) -> Trainings:
     """Trains with the options, and shows it."""
     from vocdet.recipes.load import load_recipe, task_of
-    from vocdet.runs.resume import CHOICES
     from vocdet.runs.setup import RunOptions
     from vocdet.workflows.trainings import Trainings
     from vocdet_cli.training.progress import show_events, shown_downloads, training_bar
+    from vocdet_cli.training.resume import chosen
 
     name = options.recipe or DEFAULT_RECIPE
     recipe: Any = load_recipe(task_of(name), name, settings=options.settings or (), values=options.values).recipe
     stop = threading.Event()
-    given = frozenset(name for name in CHOICES if name in options.values)
+    given = chosen(options.values, options.settings or ())
 
     def watch(events: Any) -> Any:
         with training_bar(True) as bar:

@@ -42,17 +42,8 @@ MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
 SPLITS = {"train": STEMS[:8], "val": STEMS[8:11], "test": STEMS[11:]}
 SSD = changed(
-    SsdRecipe(),
-    net="mb1-0.25",
-    weights="none",
-    size=64,
-    batch=4,
-    epochs=3,
-    mosaic=0.25,
-    save_every=60.0,
-    warm=2,
-    lr=0.003,
-)
+    SsdRecipe(), net="mb1-0.25", weights="none", size=64, batch=4, epochs=3, mosaic=0.25, save_every=60.0, warm=2, lr=0.003
+)  # fmt: skip
 BACKBONE = changed(BackboneRecipe(), net="mb3-small-0.5", size=32, batch=8, epochs=3, save_every=60.0, warm=2)
 
 
@@ -580,7 +571,9 @@ def test_a_first_step_that_is_not_finite_leaves_the_list_that_its_error_names(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
-def test_a_folder_whose_name_is_not_utf_8_cannot_be_recorded(root: Path, tmp_path: Path) -> None:
+def test_a_folder_whose_name_is_not_utf_8_cannot_be_recorded(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     odd = tmp_path / os.fsdecode(b"gel\xe9e")
     try:
         shutil.copytree(root, odd)
@@ -592,3 +585,5 @@ def test_a_folder_whose_name_is_not_utf_8_cannot_be_recorded(root: Path, tmp_pat
     with pytest.raises(RunError, match=problem):
         finish(training_events(Source(root), SSD, RunOptions(runs=odd, device="cpu")))
     assert not (tmp_path / "runs").exists()
+    monkeypatch.chdir(odd)  # where a command is typed is not recorded
+    assert Source(root).record()["root"] == str(root)

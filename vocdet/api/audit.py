@@ -76,5 +76,5 @@ def learning_curve(
 
 def trainings(recipe: RecipeChoice, device: str, values: dict[str, Any]) -> Trainings:
     """Trains by a recipe with values on top."""
-    given = frozenset(name for name in CHOICES if name in values)
-    return Trainings(resolved_recipe(recipe, DETECTORS, values), RunOptions(device=device, given=given))
+    options = RunOptions(device=device, given=CHOICES.intersection(values))
+    return Trainings(resolved_recipe(recipe, DETECTORS, values), options)

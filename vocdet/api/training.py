@@ -185,10 +185,9 @@ def _run_options(
     stop: Callable[[], bool],
     values: Mapping[str, object],
 ) -> RunOptions:
-    given = frozenset(name for name in CHOICES if name in values)
     return RunOptions(
-        runs=Path(runs), device=device, resume=_path_of(resume), given=given, track=track, stop=stop,
-        downloads=Downloads(_LOG.warning),
+        runs=Path(runs), device=device, resume=_path_of(resume), given=CHOICES.intersection(values), track=track,
+        stop=stop, downloads=Downloads(_LOG.warning),
     )  # fmt: skip
 
 

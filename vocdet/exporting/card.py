@@ -55,7 +55,7 @@ def _body(description: Description, file: str, check: Check | None, name: str) -
 
 
 def _plain(text: str) -> str:
-    """A text that Markdown shows as it is, also in a cell of a table."""
+    """Text escaped for Markdown, table cells included."""
     return re.sub(r"[\\`*\[\]<>|]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))
 
 

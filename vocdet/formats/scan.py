@@ -43,8 +43,8 @@ class Source:
 
         A `RunError` if a path is not UTF-8, which no record can hold.
         """
-        for path in (self.path, self.labels):
-            check_recordable(path or Path())
+        for path in filter(None, (self.path, self.labels)):
+            check_recordable(path)
         return {
             "root": str(self.path.absolute()),
             "format": self.format,

@@ -24,7 +24,7 @@ from vocdet.wording import counted, json_reason
 
 CHANGEABLE = ("cache", "workers", "save_every", "patience")  # settings that do not affect the weights
 LENGTHS = ("epochs", "minutes", "max_steps")  # settings of which one says for how long a finished run continues
-CHOICES = (*LENGTHS, "lr")  # settings that are adjusted to the number of images, unless the user chose them
+CHOICES = frozenset((*LENGTHS, "lr"))  # settings that are adjusted to the number of images, unless the user chose them
 MOST_NAMED = 3  # images or labels in a message
 
 

@@ -39,7 +39,7 @@ from vocdet.workflows.load import Loaded, load_dataset
 from vocdet.workflows.trainings import Train
 
 COLORS = (5, 4)  # of what is annotated, and of what is proposed: red and green, as labels of `draw_boxes`
-RECORD, PAGE, LIST = "audit.json", "index.html", "images.txt"
+FILES = RECORD, PAGE, LIST = "audit.json", "index.html", "images.txt"
 _LARGEST = 1 << 28  # bytes of a record
 _HELD_OUT = "held_out"
 
@@ -116,7 +116,7 @@ def audit(
     An `OutputError` for a file of that name that is not of an audit.
     """
     check_writable(options.out, inside=True)
-    for name in (RECORD, LIST, PAGE):
+    for name in FILES:
         check_output(options.out / name, hint="choose another folder")
     loaded = load_dataset(source)
     make_folder(options.out)
@@ -160,7 +160,7 @@ def _written(loaded: Loaded, suspicions: Sequence[Suspicion], out: Path, trained
     images = dict.fromkeys(str(dataset.root.absolute() / one.image) for one in proposals)
     write_text(out / LIST, "".join(f"{image}\n" for image in images))
     write_text(out / PAGE, audit_html(dataset, suspicions, [str(one) for one in proposals], str(loaded.path)))
-    for name in (RECORD, LIST, PAGE):
+    for name in FILES:
         mark_file(out / name)
     pictures = tuple(partial(_drawn, dataset, one) for one in suspicions[: notebook.MOST_PICTURES])
     return AuditResult(proposals, out / PAGE, out / LIST, trained_on, loaded.warnings, pictures)

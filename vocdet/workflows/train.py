@@ -177,7 +177,7 @@ class Session:
             yield evaluate_run(self.detector, self.source, wanted, detector=runner, progress=progress)
         elif not self._is_trained(command):
             run = self.unfinished(command)
-            given = frozenset() if run else frozenset(name for name in CHOICES if name in command.settings)
+            given = frozenset[str]() if run else CHOICES.intersection(command.settings)
             options = replace(options, resume=run, given=given, reasons=self.plan.reasons(command.name))
             result = yield from self._training(command, options)
             if result.summary.interrupted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,9 +62,9 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
     from vocdet.recipes.load import load_recipe
 
     settings = options.settings or ()
-    from vocdet.runs.resume import CHOICES, LENGTHS, dataset_arguments, find_unfinished
+    from vocdet.runs.resume import LENGTHS, dataset_arguments, find_unfinished
 
-    given = frozenset(name for name in CHOICES if name in options.values or _is_set(f"train.{name}", settings))
+    given = chosen(options.values, settings)
     if options.resume is None:
         resolved: Resolved[Recipe] = load_recipe(task, options.recipe, settings=settings, values=options.values)
         source = options.source(options.data or Path())
@@ -84,6 +84,13 @@ def resolve_request(task: str, options: TrainingOptions, *, folder: bool = False
         skip_bad=recorded.skip_bad or options.skip_bad,
     )
     return Request(task, resolved, source, folder or bool(arguments.get("folder")), run, given)
+
+
+def chosen(values: Collection[str], settings: Sequence[str]) -> frozenset[str]:
+    """Those of `CHOICES` that options or KEY=VALUE settings set."""
+    from vocdet.runs.resume import CHOICES
+
+    return frozenset(name for name in CHOICES if name in values or _is_set(f"train.{name}", settings))
 
 
 def _is_set(key: str, settings: Sequence[str]) -> bool:
