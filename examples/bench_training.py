@@ -3,13 +3,13 @@
     python examples/bench_training.py [--net mb3-large mb3-small] [--mode full neck finetune finetune-last] [--rounds 3]
 
 All sides train on the same JPEGs at 320 pixels, batch 16. torchvision runs as in its detection reference, with every
-layer and batch norm trained: a DataLoader decodes and transforms images, and the model resizes them. vocdet also trains
-everything, of the same SSD-lite (full) or of an SSD with a neck (neck, the default for mb3-small), or fine-tunes: the
-batch norms of the backbone are folded into its convolutions, and its layers are frozen up to stride 8 (the recipe
-finetune) or up to stride 16 (finetune-last). Each side runs in a separate process; the sides alternate, so that a noisy
-machine affects all, and what counts is the ratio. On a busy machine, CPU milliseconds per image are more reliable;
-those of torchvision's workers, which decode, are not included. vocdet caches decoded images in memory; its first epoch,
-which is slower, is not timed.
+layer and batch norm trained, by SGD: a DataLoader decodes and transforms images, and the model resizes them. vocdet
+trains by the optimizer of its recipe: everything as well, of the same SSD-lite (full) or of an SSD with a neck (neck,
+the default for mb3-small), or it fine-tunes: the batch norms of the backbone are folded into its convolutions, and its
+layers are frozen up to stride 8 (the recipe finetune) or up to stride 16 (finetune-last). Each side runs in a separate
+process; the sides alternate, so that a noisy machine affects all, and what counts is the ratio. On a busy machine, CPU
+milliseconds per image are more reliable; those of torchvision's workers, which decode, are not included. vocdet caches
+decoded images in memory; its first epoch, which is slower, is not timed.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def time_vocdet(data: Path, net: str, steps: int, *, mode: str) -> Speed:
     from vocdet.models.ssd.anchors import Anchors, torchvision_anchors
     from vocdet.models.ssd.model import SsdLite, SsdSpec
     from vocdet.models.ssd.pan import pan_channels
+    from vocdet.recipes.load import load_recipe
     from vocdet.training.distributed import alone
     from vocdet.training.learner import Learner
     from vocdet.training.optim import MovingAverage, make_optimizer
@@ -80,7 +81,8 @@ def time_vocdet(data: Path, net: str, steps: int, *, mode: str) -> Speed:
     if mode in FREEZE:
         model.backbone.freeze(FREEZE[mode])
         fold_norms(model.backbone)
-    optimizer = make_optimizer(model, name="sgd", lr=1e-3, weight_decay=4e-5)
+    train = load_recipe("ssd", mode if mode in FREEZE else f"ssdlite-{net}").recipe.train
+    optimizer = make_optimizer(model, name=train.optimizer, lr=train.lr, weight_decay=train.weight_decay)
     average = MovingAverage(model, copy.deepcopy(model), decay=0.998)
     shards = Shards(DetectTask(model), shard_count(BATCH, torch.get_num_threads()), alone())
     learner = Learner(shards, optimizer, average, alone(), clip=10.0)

@@ -33,6 +33,7 @@ starting from `{origin}` (SHA-256 `{sha256}`).
 
 It is not a finished detector, and was not evaluated itself, only trainings that start from it: `docs/measurements.md`.
 """
+THAT = "- That start: "  # begins a line of the card about the start before
 
 
 def pretrained(options: argparse.Namespace) -> list[Path]:
@@ -53,9 +54,10 @@ def pretrained(options: argparse.Namespace) -> list[Path]:
 
 
 def trained(card: Path) -> str:
-    """What an earlier start was trained on, from its card; "" without one."""
+    """What an earlier start and those before it were trained on, from its card; "" without one."""
     lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-    return "".join(f"- That start: {line[2].lower()}{line[3:]}\n" for line in lines if line.startswith("- Trained "))
+    told = [line.replace("- Trained ", f"{THAT}trained ") for line in lines if line.startswith(("- Trained ", THAT))]
+    return "".join(f"{line}\n" for line in told)
 
 
 def store(runs: Sequence[Path], options: argparse.Namespace) -> Path:

@@ -55,3 +55,20 @@ def test_train_detector_ends_with_a_row_for_each_label(
     assert lines[0].startswith("<run runs/ssd-mb3-small-1, epochs: ")
     assert lines[1].startswith("<evaluation of ")
     assert [line.split(":")[0] for line in lines[2:]] == ["circle", "square"]
+
+
+def test_the_card_of_a_start_tells_all_trainings_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    card = tmp_path / "start.md"
+    card.write_text(
+        "# start\n\n- Network: small.\n- Trained on 3 images, starting from `a`.\n- That start: trained on 2 images.\n"
+    )
+    told = loaded("pretrain_start", monkeypatch).trained(card)
+    assert told == (
+        "- That start: trained on 3 images, starting from `a`.\n- That start: trained on 2 images.\n"
+    )  # the newest first
+
+
+def test_a_file_of_weights_without_a_card_has_no_earlier_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert loaded("pretrain_start", monkeypatch).trained(tmp_path / "imagenet.md") == ""
