@@ -83,9 +83,9 @@ def time_vocdet(data: Path, net: str, steps: int, *, mode: str) -> Speed:
         fold_norms(model.backbone)
     train = load_recipe("ssd", mode if mode in FREEZE else f"ssdlite-{net}").recipe.train
     optimizer = make_optimizer(model, name=train.optimizer, lr=train.lr, weight_decay=train.weight_decay)
-    average = MovingAverage(model, copy.deepcopy(model), decay=0.998)
+    average = MovingAverage(model, copy.deepcopy(model), decay=train.average)
     shards = Shards(DetectTask(model), shard_count(BATCH, torch.get_num_threads()), alone())
-    learner = Learner(shards, optimizer, average, alone(), clip=10.0)
+    learner = Learner(shards, optimizer, average, alone(), clip=train.clip)
     scenes = DetectionSamples(dataset, (SIZE, SIZE), Augmentation())
     for i in range(len(scenes)):
         scenes.draw(i, np.random.default_rng(0))  # the first epoch's decoding

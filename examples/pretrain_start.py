@@ -10,6 +10,7 @@ weights and the card go to `templates/starts`. FILE may be an earlier start, whi
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,6 @@ starting from `{origin}` (SHA-256 `{sha256}`).
 
 It is not a finished detector, and was not evaluated itself, only trainings that start from it: `docs/measurements.md`.
 """
-THAT = "- That start: "  # begins a line of the card about the start before
 
 
 def pretrained(options: argparse.Namespace) -> list[Path]:
@@ -55,9 +55,9 @@ def pretrained(options: argparse.Namespace) -> list[Path]:
 
 def trained(card: Path) -> str:
     """What an earlier start and those before it were trained on, from its card; "" without one."""
-    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
-    told = [line.replace("- Trained ", f"{THAT}trained ") for line in lines if line.startswith(("- Trained ", THAT))]
-    return "".join(f"{line}\n" for line in told)
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    trainings = re.findall(r"^- (?:Trained|That start: trained) (.*)$", text, re.MULTILINE)
+    return "".join(f"- That start: trained {training}\n" for training in trainings)
 
 
 def store(runs: Sequence[Path], options: argparse.Namespace) -> Path:

@@ -57,13 +57,13 @@ def test_train_detector_ends_with_a_row_for_each_label(
     assert [line.split(":")[0] for line in lines[2:]] == ["circle", "square"]
 
 
-def test_the_card_of_a_start_tells_all_trainings_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_card_of_a_start_lists_all_earlier_trainings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     card = tmp_path / "start.md"
     card.write_text(
         "# start\n\n- Network: small.\n- Trained on 3 images, starting from `a`.\n- That start: trained on 2 images.\n"
     )
-    told = loaded("pretrain_start", monkeypatch).trained(card)
-    assert told == (
+    lines = loaded("pretrain_start", monkeypatch).trained(card)
+    assert lines == (
         "- That start: trained on 3 images, starting from `a`.\n- That start: trained on 2 images.\n"
     )  # the newest first
 
