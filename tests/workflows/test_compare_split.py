@@ -84,14 +84,23 @@ def test_an_evaluation_of_a_split_that_has_other_images_by_now_is_repeated(
     assert names == ["a", "b"]
 
 
-def test_an_evaluation_of_another_checkpoint_in_the_run_is_repeated(
-    runs: tuple[Path, list[Path]], evaluated: Callable[[], list[str]]
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("best.safetensors", "last.safetensors"),
+        ('"split": "test",', '"split": "test", "tiles": {"size": 64, "overlap": 0.2, "whole": true},'),
+    ],
+    ids=["another checkpoint", "tiles"],
+)
+def test_an_evaluation_of_another_checkpoint_in_the_run_or_on_tiles_is_repeated(
+    runs: tuple[Path, list[Path]], evaluated: Callable[[], list[str]], old: str, new: str
 ) -> None:
     root, folders = runs
     facts = [read_run(folder) for folder in folders[:2]]
     compare_on(facts, "test", Source(root))
     path = folders[0] / "metrics-test.json"
-    path.write_text(path.read_text().replace("best.safetensors", "last.safetensors"))
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
     names = evaluated()
     compare_on(facts, "test", Source(root))
     assert names == ["a"]

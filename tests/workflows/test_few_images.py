@@ -95,6 +95,22 @@ def test_the_best_epoch_is_kept_where_the_validation_shows_that_it_is_better(
 
 
 @pytest.mark.usefixtures("peak_at_first")
+def test_a_resumed_training_reports_a_best_epoch_from_before_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "is_surely_better", lambda samples, gain: True)
+    recipe, seen = changed(TINY, epochs=3), []
+    for event in events(root, recipe, stop=lambda: len(seen) >= 3):  # of two steps an epoch
+        seen += [event] if isinstance(event, Step) else []
+    assert event.summary.interrupted
+    page = event.run / "report-val.html"
+    page.unlink()
+    done = result(root, recipe, resume=event.run)
+    assert done.summary.best_epoch == 1
+    assert done.report is not None
+    assert read_info(done.run / "best.safetensors").scores["ap"] == done.report.overall.ap
+    assert page.is_file()
+
+
+@pytest.mark.usefixtures("peak_at_first")
 def test_a_training_with_frozen_norms_compares_its_best_epoch_too(root: Path) -> None:
     start = result(root, changed(TINY, epochs=3)).run
     done = result(root, changed(TINY, weights=str(start), freeze_norm=True, epochs=3))

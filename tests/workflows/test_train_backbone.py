@@ -19,8 +19,9 @@ from vocdet.models.classifier import Classifier, ClassifierSpec
 from vocdet.recipes.load import load_recipe
 from vocdet.recipes.schema import BackboneRecipe, changed
 from vocdet.runs.setup import RunOptions
-from vocdet.training.loop import Epoch, Step
-from vocdet.workflows.train_backbone import BackboneResult, BackboneStart, backbone_events
+from vocdet.training.loop import Epoch, Step, Validation
+from vocdet.workflows import train_backbone
+from vocdet.workflows.train_backbone import BackboneResult, BackboneStart, ClassifierValidator, backbone_events
 
 MakeVoc = Callable[..., Path]
 STEMS = [f"img{i:02}" for i in range(12)]
@@ -120,6 +121,28 @@ def test_an_interrupted_run_has_its_weights_so_far(root: Path, tmp_path: Path, s
     assert isinstance(event, BackboneResult)
     assert (event.summary.epochs, event.summary.best_epoch, event.summary.interrupted) == (epochs, epochs, True)
     assert all(isinstance(load_checkpoint(event.run / f"{n}.safetensors")[0], Classifier) for n in ("best", "last"))
+
+
+def test_a_resumed_training_reports_a_best_epoch_from_before_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_backbone, "is_surely_better", lambda samples, gain: True)
+    real, ranks = ClassifierValidator.validate, iter([(9.0,), (1.0,), (2.0,), (0.0,)])
+    monkeypatch.setattr(
+        ClassifierValidator, "validate", lambda self, model: Validation(real(self, model).metrics, next(ranks))
+    )
+    seen: list[Step] = []
+    options = RunOptions(runs=tmp_path, device="cpu", stop=lambda: len(seen) >= 3)  # of two steps an epoch
+    for event in backbone_events(Source(root), recipe(epochs=3), options):
+        seen += [event] if isinstance(event, Step) else []
+    assert isinstance(event, BackboneResult)
+    assert event.summary.interrupted
+    *_, done = backbone_events(Source(root), recipe(epochs=3), RunOptions(tmp_path, device="cpu", resume=event.run))
+    assert isinstance(done, BackboneResult)
+    assert done.summary.best_epoch == 1
+    assert done.confusion is not None
+    scores = load_checkpoint(done.run / "best.safetensors")[1].scores
+    assert scores["accuracy"] == pytest.approx(done.confusion.trace() / 6)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: Path) -> None:

@@ -52,11 +52,6 @@ class TrainingSummary:
     nothing_found: bool = False  # AP is 0 in every epoch
     validated: int = 0  # validation images or crops
 
-    @property
-    def keeps_last(self) -> bool:
-        """Whether the kept weights are the last ones, as the validation showed."""
-        return self.verdict is not None and not self.verdict.keeps_best
-
     def as_dict(self) -> dict[str, object]:
         """The summary for the record of a run."""
         return asdict(self) | {"remarks": list(self.remarks())}

@@ -30,7 +30,7 @@ FEWEST_TILED = 8  # images for that, however many tiles they have
 
 
 class DetectorValidator:
-    """Validates on a split, and holds the newest report with the thresholds that belong to it."""
+    """Validates on a split, and holds the newest report with its thresholds, and that of the weights that a run keeps."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class DetectorValidator:
         """`info` describes the model before any validation; each process of the group predicts its share of `val`."""
         self.images = len(val) if val else 0
         self.report: EvalReport | None = None
+        self.kept: EvalReport | None = None  # once the last weights were weighed against the best epoch
         self._family, self._recipe, self._info, self._task = family, recipe, info, task
         self._train, self._val, self._group = train, val, group
         self._detections: list[Detections] = []  # of the newest validation
@@ -74,8 +75,8 @@ class DetectorValidator:
     def weigh(self, best: nn.Module | None) -> Verdict:
         """The newest validation beside the weights of the best epoch; None if that is the newest one."""
         assert self._val is not None and self.report is not None
-        report, kept, gain, metric = self.report, self._detections, None, self._recipe.train.best
-        count = report.overall.images
+        kept, gain, metric = self._detections, None, self._recipe.train.best
+        count = self.report.overall.images
         keeps_best = False
         if best is not None:
             found = self._family.predict(best, self._shown, self._samples, None).detections
@@ -85,7 +86,7 @@ class DetectorValidator:
                 gain = paired_difference(self._val, kept, earlier, name, masks=masks)
             if keeps_best := is_surely_better(count, gain):
                 kept = earlier
-        report = evaluate(self._val, kept, resamples=RESAMPLES if count >= FEWEST else 0)
+        self.kept = report = evaluate(self._val, kept, resamples=RESAMPLES if count >= FEWEST else 0)
         bounds = report.interval.bounds["AP50"] if report.interval else None
         value, objects = report.overall.ap50 or 0.0, report.overall.objects
         return Verdict(keeps_best, gain, "AP50", value, bounds, count, "image", objects)

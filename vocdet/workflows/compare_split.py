@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vocdet.evaluation.matching import DetectionTable, box_pairs, stack
 from vocdet.evaluation.resamples import Resampling
 from vocdet.formats.scan import Progress, Source
 from vocdet.inference.coco_results import Names, read_coco_results
+from vocdet.models.checkpoint import read_info
 from vocdet.outputs import BEST
 from vocdet.runs.facts import RunFacts
 from vocdet.runs.resume import dataset_arguments
@@ -104,16 +105,18 @@ def _groups(runs: Sequence[RunFacts]) -> list[list[int]]:
 
 
 def _is_evaluated(folder: Path, split: str, fingerprint: str) -> bool:
-    """Whether the detections of the run's checkpoint in the images of this fingerprint are in its folder."""
+    """Whether the run's detections in the images of this fingerprint are in its folder, on tiles only as it trained."""
     metrics, detections = folder / f"metrics-{split}.json", folder / f"detections-{split}.json"
     try:
         known = msgspec.json.decode(metrics.read_bytes(), type=dict[str, Any])
         newest = (folder / BEST).stat().st_mtime_ns
         fresh = min(metrics.stat().st_mtime_ns, detections.stat().st_mtime_ns) >= newest
+        tiles = read_info(folder / BEST).tiles
     except (OSError, ValueError):  # msgspec.DecodeError is a ValueError
         return False
     of_best = known.get("checkpoint", BEST) == BEST  # another checkpoint in the folder has the same files
-    return fresh and of_best and known.get("dataset") == fingerprint and "subset" not in known
+    as_trained = known.get("tiles") == (asdict(tiles) if tiles else None)
+    return fresh and of_best and as_trained and known.get("dataset") == fingerprint and "subset" not in known
 
 
 def _detections(run: RunFacts, split: str, truth: Dataset) -> DetectionTable:

@@ -155,8 +155,8 @@ def backbone_events(
                 if group.first:
                     _write_confusion(training, dataset, best)
             yield event
-        if training.summary.keeps_last and validator.confusion is not None:
-            best = validator.confusion
+        if validator.kept is not None:
+            best = validator.kept
             if group.first:
                 _write_confusion(training, dataset, best)
         yield BackboneResult(run, training.summary, best, left_out, initial.warning)
@@ -193,12 +193,13 @@ def _crops(recipe: BackboneRecipe, dataset: Dataset, spec: ClassifierSpec, *, au
 
 
 class ClassifierValidator:
-    """Validates on crops, and holds the newest confusion matrix."""
+    """Validates on crops, and holds the newest confusion matrix, and that of the weights that a run keeps."""
 
     def __init__(self, task: ClassifyTask, val: CropSamples, info: CheckpointInfo, group: Group, best: str) -> None:
         """`info` describes the model before any validation; `best` is the metric that ranks epochs."""
         self.images = len(val)
         self.confusion: NDArray[np.int64] | None = None
+        self.kept: NDArray[np.int64] | None = None  # once the last weights were weighed against the best epoch
         self._task, self._val, self._info = task, val, info
         self._group, self._best = group, best
         self._examples: list[tuple[Tensor, int, int]] = []  # some crops, their labels and predicted labels
@@ -245,15 +246,16 @@ class ClassifierValidator:
 
     def weigh(self, best: nn.Module | None) -> Verdict:
         """The newest validation beside the weights of the best epoch; None if that is the newest one."""
-        values, correct = self._values(), self._correct
+        values, correct, kept = self._values(), self._correct, self.confusion
         gain, keeps_best = None, False
         if best is not None:
             newest = self.confusion, self._scores, self._examples
             self.validate(best)
             gain = mean_bounds(self._values() - values)
             if keeps_best := is_surely_better(self.images, gain):
-                correct = self._correct
+                correct, kept = self._correct, self.confusion
             self.confusion, self._scores, self._examples = newest
+        self.kept = kept
         bounds = share_bounds(float(correct.sum()), self.images) if self.images >= FEWEST else None
         return Verdict(keeps_best, gain, "accuracy", float(correct.mean()), bounds, self.images, "crop", 0)
 

@@ -165,9 +165,8 @@ def training_events(
             if isinstance(event, Epoch) and event.best:
                 best = validator.report
             yield event
-        if training.summary.keeps_last:
-            best = validator.report
-        if group.first and best is not None:  # the newest validation's report: nothing is evaluated again
+        best = validator.kept or best  # an interrupted run keeps its best epoch so far
+        if group.first and best is not None:
             about = replace(page_facts(run, "val", loaded.path), images=GALLERY)
             write_text(run / "report-val.html", report_html(best, about))
         yield DetectorResult(run, training.summary, best, loaded.left_out, initial.warning)
