@@ -97,9 +97,11 @@ def test_the_best_epoch_is_kept_where_the_validation_shows_that_it_is_better(
 @pytest.mark.usefixtures("peak_at_first")
 def test_a_resumed_training_reports_a_best_epoch_from_before_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation, "is_surely_better", lambda samples, gain: True)
-    recipe, seen = changed(TINY, epochs=3), []
+    recipe = changed(TINY, epochs=3)
+    seen: list[Step] = []
     for event in events(root, recipe, stop=lambda: len(seen) >= 3):  # of two steps an epoch
-        seen += [event] if isinstance(event, Step) else []
+        if isinstance(event, Step):
+            seen.append(event)
     assert event.summary.interrupted
     page = event.run / "report-val.html"
     page.unlink()

@@ -134,10 +134,13 @@ def test_a_resumed_training_reports_a_best_epoch_from_before_it(
     seen: list[Step] = []
     options = RunOptions(runs=tmp_path, device="cpu", stop=lambda: len(seen) >= 3)  # of two steps an epoch
     for event in backbone_events(Source(root), recipe(epochs=3), options):
-        seen += [event] if isinstance(event, Step) else []
+        if isinstance(event, Step):
+            seen.append(event)
     assert isinstance(event, BackboneResult)
     assert event.summary.interrupted
-    *_, done = backbone_events(Source(root), recipe(epochs=3), RunOptions(tmp_path, device="cpu", resume=event.run))
+    *_, done = backbone_events(
+        Source(root), recipe(epochs=3), RunOptions(runs=tmp_path, device="cpu", resume=event.run)
+    )
     assert isinstance(done, BackboneResult)
     assert done.summary.best_epoch == 1
     assert done.confusion is not None

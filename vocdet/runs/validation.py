@@ -30,7 +30,7 @@ FEWEST_TILED = 8  # images for that, however many tiles they have
 
 
 class DetectorValidator:
-    """Validates on a split, and holds the newest report with its thresholds, and that of the weights that a run keeps."""
+    """Validates on a split, and holds the newest report with its thresholds, and the one of what a run keeps."""
 
     def __init__(
         self,

@@ -12,17 +12,28 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
-from vocdet.models.ssd.cell_loss import BINS_GAIN, BOX_GAIN, IOU_POWER, MOST_CELLS, SCORE_POWER, assign, cell_sums
+from vocdet.models.ssd.cell_loss import (
+    BINS_GAIN,
+    BOX_GAIN,
+    FEWEST_WIDE,
+    IOU_POWER,
+    MOST_CELLS,
+    MOST_WIDE,
+    SCORE_POWER,
+    assign,
+    cell_sums,
+)
 from vocdet.models.ssd.cells import BINS, cell_grid, decode_distances, encode_distances
 
 CELLS = torch.from_numpy(cell_grid(((12, 12), (6, 6), (3, 3), (2, 2)), 8))  # (A, 4) of an input of 96 pixels
+STRIDES = (8.0, 16.0, 32.0, 64.0)
 LABELS = 3
 CLASSES = 1 + LABELS
 
 
 def random_boxes(count: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    size = 3 + 60 * torch.rand(count, 2, generator=generator)
+    size = 3 + 90 * torch.rand(count, 2, generator=generator)
     corner = torch.rand(count, 2, generator=generator) * (96 - size)
     return torch.cat([corner, corner + size], 1)
 
@@ -39,8 +50,12 @@ def scores_of(logits: Tensor) -> Tensor:
 
 
 def slow_assign(predicted: Tensor, scores: Tensor, boxes: Tensor, classes: list[int]) -> dict[int, tuple[int, float]]:
-    """Feng et al. 2021, section 3.2, for one image: the object and the quality of every cell that learns one."""
+    """Feng et al. 2021, section 3.2, for one image: the object and the quality of every cell that learns one.
+
+    The cells of each map compete among themselves.
+    """
     center, iou = (CELLS[:, :2] + CELLS[:, 2:]) / 2, box_iou(boxes, predicted)
+    map_of = (CELLS[:, 2] - CELLS[:, 0]).tolist()
     chosen: dict[int, tuple[float, int]] = {}
     aligned = torch.zeros(len(boxes), len(CELLS))
     for i, (box, class_) in enumerate(zip(boxes, classes, strict=True)):
@@ -48,15 +63,22 @@ def slow_assign(predicted: Tensor, scores: Tensor, boxes: Tensor, classes: list[
         if not inside:
             apart = (center[: 12 * 12] - (box[:2] + box[2:]) / 2).abs().sum(1)
             inside = [int(apart.argmin())]
+        side = float((box[2:] - box[:2]).prod().sqrt())
+        maps = {stride for stride in STRIDES if stride == 8 or side >= FEWEST_WIDE * stride}
+        maps &= {stride for stride in STRIDES if stride == 64 or side <= MOST_WIDE * stride}
+        inside = [a for a in inside if map_of[a] in maps] or inside
         for a in inside:
             aligned[i, a] = scores[a, class_ - 1] ** SCORE_POWER * iou[i, a] ** IOU_POWER
-        for a in sorted(inside, key=lambda a: float(-aligned[i, a]))[:MOST_CELLS]:
-            chosen[a] = max(chosen.get(a, (-1.0, i)), (float(iou[i, a]), i))
-    own = {i: [a for a, (_, of) in chosen.items() if of == i] for i in range(len(boxes))}
-    return {
-        a: (i, float(aligned[i, a] / aligned[i, own[i]].max().clamp(min=1e-9) * iou[i, own[i]].max()))
-        for a, (_, i) in chosen.items()
-    }
+        for stride in STRIDES:
+            there = [a for a in inside if map_of[a] == stride]
+            for a in sorted(there, key=lambda a: float(-aligned[i, a]))[:MOST_CELLS]:
+                chosen[a] = max(chosen.get(a, (-1.0, i)), (float(iou[i, a]), i))
+    qualities = {}
+    for a, (_, i) in chosen.items():
+        own = [b for b, (_, of) in chosen.items() if of == i and map_of[b] == map_of[a]]
+        quality = aligned[i, a] / aligned[i, own].max().clamp(min=1e-9) * iou[i, own].max()
+        qualities[a] = (i, float(quality))
+    return qualities
 
 
 @settings(max_examples=15, deadline=None)

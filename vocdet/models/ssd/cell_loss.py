@@ -1,7 +1,9 @@
 """The assignment of cells to objects, and the losses of an SSD without anchors, for a whole batch at once.
 
 Task alignment (Feng et al. 2021, TOOD, section 3.2): a cell inside an object learns it if the network already finds
-the object well there, by score and IoU together, and its score learns that quality instead of 1.
+the object well there, by score and IoU together, and its score learns that quality instead of 1. Here the cells of each
+map compete among themselves: otherwise the finest one, which has most cells, learns nearly all objects, though a
+coarser one finds the edges of larger ones better.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from vocdet.models.crowds import in_crowds
 from vocdet.models.ssd.cells import BINS, decode_distances, encode_distances
 
 SCORE_POWER, IOU_POWER = 0.5, 6.0  # of the alignment
-MOST_CELLS = 10  # of an object
+MOST_CELLS = 10  # of an object on a map
+FEWEST_WIDE, MOST_WIDE = 4, 16  # sides of objects on a map, in cells; the finest has smaller ones, the coarsest larger
 CROWD_SHARE = 0.5  # of a cell inside a crowd, so that it is no background
 BOX_GAIN, BINS_GAIN = 5.0, 0.5  # of the losses of boxes relative to that of labels
 
@@ -40,13 +43,15 @@ def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes: Tensor) -> Assignment:
-    """The cells that learn each object: of those with their center inside it the best-aligned ones.
+    """The cells that learn each object: of those with their center inside it the best-aligned ones of every map.
 
     `outputs` (B, A, 4 * BINS) and `logs` (B, A, C), the logarithms of probabilities, are what the network finds now;
-    `boxes` (B, M, 4) and `classes` (B, M) are padded with class 0. An object that covers no center has the nearest one
-    of the finest map. A cell that several objects want learns the one that it overlaps most.
+    `boxes` (B, M, 4) and `classes` (B, M) are padded with class 0. Most objects are on one map or two, by their size;
+    one that covers no center there has those of any map, or the nearest one of the finest. A cell that several objects
+    want learns the one that it overlaps most.
     """
     images, each, most = len(boxes), len(cells), boxes.shape[1]
+    counts: list[int] = (cells[:, 2] - cells[:, 0]).unique_consecutive(return_counts=True)[1].tolist()  # of each map
     candidates = _candidate_cells(cells, boxes, classes > 0)  # (B, M, A)
     image, object_, cell = candidates.nonzero(as_tuple=True)  # (K,) pairs
     some = candidates.any(1)  # (B, A): decoding all cells takes far longer
@@ -58,9 +63,14 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     table = aligned.new_full((images * most, each), -1.0)  # a row for each object
     row = image * most + object_
     table[row, cell] = aligned
-    best = table.topk(min(MOST_CELLS, each), dim=1).indices
-    chosen = torch.zeros_like(table, dtype=torch.bool).scatter_(1, best, value=True)[row, cell]
-    image, object_, cell, iou, aligned, row = (x[chosen] for x in (image, object_, cell, iou, aligned, row))
+    chosen = torch.zeros_like(table, dtype=torch.bool)
+    for values, chosen_there in zip(table.split(counts, 1), chosen.split(counts, 1), strict=True):
+        best = values.topk(min(MOST_CELLS, values.shape[1]), dim=1).indices
+        chosen_there.scatter_(1, best, value=True)
+    map_ = torch.arange(len(counts), device=cells.device).repeat_interleave(torch.tensor(counts, device=cells.device))
+    taken = chosen[row, cell]
+    row = row * len(counts) + map_[cell]  # of an object on a map
+    image, object_, cell, iou, aligned, row = (x[taken] for x in (image, object_, cell, iou, aligned, row))
     # of several objects that want a cell, the one of highest IoU; of equal ones the first
     place = image * each + cell
     order = torch.sort(iou, descending=True, stable=True).indices
@@ -69,20 +79,27 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     first[1:] = place[order][1:] != place[order][:-1]
     order = order[first]
     image, object_, cell, iou, aligned, row = (x[order] for x in (image, object_, cell, iou, aligned, row))
-    top = aligned.new_zeros(2, images * most).scatter_reduce_(
+    top = aligned.new_zeros(2, images * most * len(counts)).scatter_reduce_(
         1, row.expand(2, -1), torch.stack([aligned, iou]), "amax", include_self=True
     )[:, row]
     return Assignment(image, cell, object_, aligned / top[0].clamp(min=1e-9) * top[1])
 
 
 def _candidate_cells(cells: Tensor, boxes: Tensor, real: Tensor) -> Tensor:
-    """(B, M, A) whether a cell has its center inside a box; a box without any has the nearest of the finest map."""
+    """(B, M, A) whether a cell has its center inside a box, and its map has boxes of that size.
+
+    A box without any has all inside, or the nearest of the finest map.
+    """
     x, y = ((cells[:, :2] + cells[:, 2:]) / 2).unbind(-1)  # (A,)
     left, top, right, bottom = boxes[..., None].unbind(-2)  # (B, M, 1)
     inside = (x > left) & (x < right) & (y > top) & (y < bottom)
     inside &= real[..., None]
+    stride = cells[:, 2] - cells[:, 0]
+    wide = (boxes[..., 2:] - boxes[..., :2]).prod(-1, keepdim=True).clamp(min=0).sqrt() / stride  # (B, M, A) cells
+    fits = ((wide >= FEWEST_WIDE) | (stride == stride[0])) & ((wide <= MOST_WIDE) | (stride == stride[-1])) & inside
+    inside = torch.where(fits.any(-1, keepdim=True), fits, inside)
     image, object_ = (real & ~inside.any(-1)).nonzero(as_tuple=True)
-    finest = int((cells[:, 2] - cells[:, 0] == cells[0, 2] - cells[0, 0]).sum())
+    finest = int((stride == stride[0]).sum())
     middle = (boxes[image, object_, :2] + boxes[image, object_, 2:]) / 2
     distance = (x[:finest] - middle[:, :1]).abs() + (y[:finest] - middle[:, 1:]).abs()
     if len(image):
