@@ -51,8 +51,9 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     want learns the one that it overlaps most.
     """
     images, each, most = len(boxes), len(cells), boxes.shape[1]
-    counts: list[int] = (cells[:, 2] - cells[:, 0]).unique_consecutive(return_counts=True)[1].tolist()  # of each map
-    candidates = _candidate_cells(cells, boxes, classes > 0)  # (B, M, A)
+    strides, map_, counts = (cells[:, 2] - cells[:, 0]).unique_consecutive(return_inverse=True, return_counts=True)
+    sizes: list[int] = counts.tolist()  # cells of each map
+    candidates = _candidate_cells(cells, boxes, classes > 0, on_map=_on_map(boxes, strides)[..., map_], finest=sizes[0])
     image, object_, cell = candidates.nonzero(as_tuple=True)  # (K,) pairs
     some = candidates.any(1)  # (B, A): decoding all cells takes far longer
     predicted = decode_distances(outputs[some], cells[some.nonzero(as_tuple=True)[1]])
@@ -64,12 +65,11 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     row = image * most + object_
     table[row, cell] = aligned
     chosen = torch.zeros_like(table, dtype=torch.bool)
-    for values, chosen_there in zip(table.split(counts, 1), chosen.split(counts, 1), strict=True):
+    for values, chosen_there in zip(table.split(sizes, 1), chosen.split(sizes, 1), strict=True):
         best = values.topk(min(MOST_CELLS, values.shape[1]), dim=1).indices
         chosen_there.scatter_(1, best, value=True)
-    map_ = torch.arange(len(counts), device=cells.device).repeat_interleave(torch.tensor(counts, device=cells.device))
     taken = chosen[row, cell]
-    row = row * len(counts) + map_[cell]  # of an object on a map
+    row = row * len(sizes) + map_[cell]  # of an object on a map
     image, object_, cell, iou, aligned, row = (x[taken] for x in (image, object_, cell, iou, aligned, row))
     # of several objects that want a cell, the one of highest IoU; of equal ones the first
     place = image * each + cell
@@ -79,27 +79,30 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     first[1:] = place[order][1:] != place[order][:-1]
     order = order[first]
     image, object_, cell, iou, aligned, row = (x[order] for x in (image, object_, cell, iou, aligned, row))
-    top = aligned.new_zeros(2, images * most * len(counts)).scatter_reduce_(
+    top = aligned.new_zeros(2, images * most * len(sizes)).scatter_reduce_(
         1, row.expand(2, -1), torch.stack([aligned, iou]), "amax", include_self=True
     )[:, row]
     return Assignment(image, cell, object_, aligned / top[0].clamp(min=1e-9) * top[1])
 
 
-def _candidate_cells(cells: Tensor, boxes: Tensor, real: Tensor) -> Tensor:
-    """(B, M, A) whether a cell has its center inside a box, and its map has boxes of that size.
+def _on_map(boxes: Tensor, strides: Tensor) -> Tensor:
+    """(B, M, maps) whether boxes (B, M, 4) of this size are on a map; the strides are in ascending order."""
+    wide = (boxes[..., 2:] - boxes[..., :2]).prod(-1, keepdim=True).clamp(min=0).sqrt() / strides  # in cells
+    return ((wide >= FEWEST_WIDE) | (strides == strides[0])) & ((wide <= MOST_WIDE) | (strides == strides[-1]))
 
-    A box without any has all inside, or the nearest of the finest map.
+
+def _candidate_cells(cells: Tensor, boxes: Tensor, real: Tensor, on_map: Tensor, finest: int) -> Tensor:
+    """(B, M, A) whether a cell is `on_map` (B, M, A) for a box and has its center inside it.
+
+    A box without any has all inside, or the nearest of the `finest` map, which has that many cells.
     """
     x, y = ((cells[:, :2] + cells[:, 2:]) / 2).unbind(-1)  # (A,)
     left, top, right, bottom = boxes[..., None].unbind(-2)  # (B, M, 1)
     inside = (x > left) & (x < right) & (y > top) & (y < bottom)
     inside &= real[..., None]
-    stride = cells[:, 2] - cells[:, 0]
-    wide = (boxes[..., 2:] - boxes[..., :2]).prod(-1, keepdim=True).clamp(min=0).sqrt() / stride  # (B, M, A) cells
-    fits = ((wide >= FEWEST_WIDE) | (stride == stride[0])) & ((wide <= MOST_WIDE) | (stride == stride[-1])) & inside
+    fits = inside & on_map
     inside = torch.where(fits.any(-1, keepdim=True), fits, inside)
     image, object_ = (real & ~inside.any(-1)).nonzero(as_tuple=True)
-    finest = int((stride == stride[0]).sum())
     middle = (boxes[image, object_, :2] + boxes[image, object_, 2:]) / 2
     distance = (x[:finest] - middle[:, :1]).abs() + (y[:finest] - middle[:, 1:]).abs()
     if len(image):
