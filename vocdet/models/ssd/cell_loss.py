@@ -53,7 +53,7 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     """
     images, each, most = len(boxes), len(cells), boxes.shape[1]
     stride = cells[:, 2] - cells[:, 0]
-    map_ = (stride / stride[0]).log2().round().long()  # (A,) a row for each cell: strides double from map to map
+    map_ = (stride / stride[0]).log2().round().long()  # (A,) from 0, the finest: strides double from map to map
     strides = stride[0] * 2 ** torch.arange(int(map_[-1]) + 1, device=cells.device)
     ends: list[int] = map_.bincount().cumsum(0).tolist()  # of the maps, as rows of cells
     candidates = _candidate_cells(cells, boxes, classes > 0, _on_map(boxes, strides)[..., map_], ends[0])
