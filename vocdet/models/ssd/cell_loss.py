@@ -8,7 +8,6 @@ coarser one finds the edges of larger ones better.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -54,9 +53,9 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     images, each, most = len(boxes), len(cells), boxes.shape[1]
     stride = cells[:, 2] - cells[:, 0]
     map_ = (stride / stride[0]).log2().round().long()  # (A,) from 0, the finest: strides double from map to map
-    strides = stride[0] * 2 ** torch.arange(int(map_[-1]) + 1, device=cells.device)
     ends: list[int] = map_.bincount().cumsum(0).tolist()  # of the maps, as rows of cells
-    candidates = _candidate_cells(cells, boxes, classes > 0, _on_map(boxes, strides)[..., map_], ends[0])
+    begins = [0, *ends[:-1]]
+    candidates = _candidate_cells(cells, boxes, classes > 0, _on_map(boxes, stride[begins])[..., map_], ends[0])
     image, object_, cell = candidates.nonzero(as_tuple=True)  # (K,) pairs
     some = candidates.any(1)  # (B, A): decoding all cells takes far longer
     predicted = decode_distances(outputs[some], cells[some.nonzero(as_tuple=True)[1]])
@@ -68,11 +67,11 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     row = image * most + object_
     table[row, cell] = aligned
     chosen = torch.zeros_like(table, dtype=torch.bool)
-    for begin, end in pairwise([0, *ends]):
+    for begin, end in zip(begins, ends, strict=True):
         best = table[:, begin:end].topk(min(MOST_CELLS, end - begin), dim=1).indices
         chosen.scatter_(1, begin + best, value=True)
     taken = chosen[row, cell]
-    row = row * len(strides) + map_[cell]  # of an object on a map
+    row = row * len(ends) + map_[cell]  # of an object on a map
     image, object_, cell, iou, aligned, row = (x[taken] for x in (image, object_, cell, iou, aligned, row))
     # of several objects that want a cell, the one of highest IoU; of equal ones the first
     place = image * each + cell
@@ -82,7 +81,7 @@ def assign(outputs: Tensor, logs: Tensor, cells: Tensor, boxes: Tensor, classes:
     first[1:] = place[order][1:] != place[order][:-1]
     order = order[first]
     image, object_, cell, iou, aligned, row = (x[order] for x in (image, object_, cell, iou, aligned, row))
-    top = aligned.new_zeros(2, images * most * len(strides)).scatter_reduce_(
+    top = aligned.new_zeros(2, images * most * len(ends)).scatter_reduce_(
         1, row.expand(2, -1), torch.stack([aligned, iou]), "amax", include_self=True
     )[:, row]
     return Assignment(image, cell, object_, aligned / top[0].clamp(min=1e-9) * top[1])
