@@ -43,10 +43,10 @@ docs: $(INSTALLED) ## build the documentation into build/site
 check: lint types test docs ## all that must pass before a commit
 
 bench: $(INSTALLED) ## time training, detection, samples and datasets beside other programs
-	$(BIN)/python examples/bench_training.py
+	$(BIN)/python -m examples.bench_training
 	$(BIN)/python examples/bench_maskrcnn.py
 	$(BIN)/python examples/bench_detect.py
-	$(BIN)/python examples/bench_data.py
+	$(BIN)/python -m examples.bench_data
 	$(BIN)/python examples/bench_datasets.py --peers
 
 # LiteRT's converter and others pin packages: each has an environment of its own.

@@ -1,6 +1,6 @@
 """Images per second from files to batches: vocdet's data pipeline against torchvision's v2 transforms, as shipped.
 
-    python examples/bench_data.py [--rounds 3] [--images 320] [--memory]
+    python -m examples.bench_data [--rounds 3] [--images 320] [--memory]
 
 Both decode JPEGs of 640x480 pixels, augment them and make batches of 16; nothing is trained. torchvision does what its
 detection reference does (data_augmentation="ssdlite"): a DataLoader with two workers, RandomIoUCrop,
@@ -80,42 +80,9 @@ def samples(data: Path, cache: Any, everything: bool) -> Any:
 
 def time_torchvision(data: Path) -> dict[str, Speed]:
     """The speed of torchvision's pipeline, which decodes in every epoch."""
-    import torch
-    from PIL import Image
-    from torchvision import tv_tensors
-    from torchvision.transforms import v2
+    from examples.torchvision_samples import torchvision_batches
 
-    from vocdet.formats.scan import Source
-    from vocdet.workflows.load import load_dataset
-
-    dataset = load_dataset(Source(data)).dataset
-    transforms = v2.Compose(
-        [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True),
-         v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]
-    )  # fmt: skip
-
-    class Pictures(torch.utils.data.Dataset[Any]):
-        def __len__(self) -> int:
-            return len(dataset)
-
-        def __getitem__(self, row: int) -> Any:
-            sample = dataset[row]
-            boxes = tv_tensors.BoundingBoxes(
-                torch.tensor(sample.objects.box, dtype=torch.float32),
-                format="XYXY",
-                canvas_size=(sample.height, sample.width),
-            )
-            labels = torch.tensor(sample.objects.label + 1, dtype=torch.int64)
-            return transforms(Image.open(sample.path).convert("RGB"), {"boxes": boxes, "labels": labels})
-
-    loader = torch.utils.data.DataLoader(
-        Pictures(), batch_size=BATCH, shuffle=True, num_workers=CORES, collate_fn=_zipped, drop_last=True
-    )
-    return {"first epoch": timed(loader)}
-
-
-def _zipped(samples: list[Any]) -> Any:
-    return tuple(zip(*samples, strict=True))
+    return {"first epoch": timed(torchvision_batches(data, batch=BATCH, workers=CORES))}
 
 
 def timed(batches: Iterable[Any]) -> Speed:
@@ -183,7 +150,8 @@ def children() -> list[int]:
 
 def run_side(data: Path, side: str, *, memory: bool) -> Any:
     """Measure one side, in a separate process."""
-    command = [sys.executable, __file__, "--side", side, "--data", str(data), *(["--memory"] if memory else [])]
+    command = [sys.executable, "-m", "examples.bench_data", "--side", side, "--data", str(data)]
+    command += ["--memory"] if memory else []
     single = os.environ | {"OMP_NUM_THREADS": "1"}
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=single).stdout)
 

@@ -1,6 +1,6 @@
 """Images per second of whole training steps: vocdet against torchvision's own SSD-lite and transforms, as shipped.
 
-    python examples/bench_training.py [--net mb3-large mb3-small] [--mode full neck finetune finetune-last] [--rounds 3]
+    python -m examples.bench_training [--net mb3-large mb3-small] [--mode full neck finetune finetune-last] [--rounds 3]
 
 All sides train on the same JPEGs at 320 pixels, batch 16. torchvision runs as in its detection reference, with every
 layer and batch norm trained, by SGD: a DataLoader decodes and transforms images, and the model resizes them. vocdet
@@ -101,33 +101,12 @@ def time_vocdet(data: Path, net: str, steps: int, *, mode: str) -> Speed:
 def time_torchvision(data: Path, net: str, steps: int) -> Speed:
     """The speed of torchvision's training, with the parts of its reference script."""
     import torch
-    from PIL import Image
-    from torchvision import tv_tensors
-    from torchvision.transforms import v2
 
+    from examples.torchvision_samples import torchvision_batches
     from vocdet.workflows.load import load_dataset
 
-    dataset = load_dataset(Source(data)).dataset
-    transforms = v2.Compose(
-        [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True),
-         v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]
-    )  # fmt: skip
-
-    class DetectionSamples(torch.utils.data.Dataset[Any]):
-        def __len__(self) -> int:
-            return len(dataset)
-
-        def __getitem__(self, row: int) -> Any:
-            sample = dataset[row]
-            boxes = tv_tensors.BoundingBoxes(
-                torch.tensor(sample.objects.box, dtype=torch.float32),
-                format="XYXY",
-                canvas_size=(sample.height, sample.width),
-            )
-            labels = torch.tensor(sample.objects.label + 1, dtype=torch.int64)
-            return transforms(Image.open(sample.path).convert("RGB"), {"boxes": boxes, "labels": labels})
-
-    model = torchvision_model(net, len(dataset.labels) + 1).train()
+    labels = load_dataset(Source(data)).dataset.labels
+    model = torchvision_model(net, len(labels) + 1).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)
 
     def step(batch: Any) -> None:
@@ -137,14 +116,7 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
         losses.backward()
         optimizer.step()
 
-    loader = torch.utils.data.DataLoader(
-        DetectionSamples(),
-        batch_size=BATCH,
-        shuffle=True,
-        num_workers=os.cpu_count() or 1,
-        collate_fn=_zipped,
-        drop_last=True,
-    )
+    loader = torchvision_batches(data, batch=BATCH, workers=os.cpu_count() or 1)
     return _timed(chain.from_iterable(loader for _ in count()), step, steps)
 
 
@@ -168,10 +140,6 @@ def torchvision_model(net: str, classes: int) -> Any:
     return ssdlite.SSD(
         features, anchors, (SIZE, SIZE), classes, head=head, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )  # fmt: skip
-
-
-def _zipped(samples: list[Any]) -> Any:
-    return tuple(zip(*samples, strict=True))
 
 
 def _timed(source: Iterator[Any], step: Any, steps: int) -> Speed:
@@ -215,8 +183,8 @@ def compare(data: Path, net: str, modes: list[str], rounds: int, steps: int) -> 
     speeds: dict[str, list[Speed]] = {side: [] for side in ("torchvision", *modes)}
     for turn in range(rounds):
         for side, seen in speeds.items():
-            command = [sys.executable, __file__, "--side", side, "--data", str(data), "--net", net]
-            command += ["--steps", str(steps)]
+            command = [sys.executable, "-m", "examples.bench_training", "--side", side, "--data", str(data)]
+            command += ["--net", net, "--steps", str(steps)]
             speed, busy = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             seen.append((speed, busy))
             print(f"{net} round {turn + 1}: {side:12} {speed:6.1f} images/s, {busy:6.1f} ms of processor", flush=True)
