@@ -149,9 +149,9 @@ def test_small_objects_get_a_larger_input_where_the_time_and_the_target_allow_it
     small = {"below_cell": TINY, "image_side": 1000.0}
     assert choice(plan(small, minutes=30.0), "size").value == "512"
     assert choice(plan(small, minutes=30.0, target="pi"), "size").value == "320"
-    hurried = choice(plan(small, minutes=5.0), "size")  # 512: 15.625 images a second for 300 seconds, 16 epochs
+    hurried = choice(plan(small, minutes=5.0), "size")  # 512: 15.625 images a second for 300 seconds, 16 passes
     assert (hurried.value, hurried.reason) == (
-        "416", "10% of objects are smaller than 16 pixels; 512 would have only 16 epochs in the time"
+        "416", "10% of objects are smaller than 16 pixels; 512 would have only 16 passes in the time"
     )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def test_many_images_in_a_short_time_get_a_smaller_input_unless_it_loses_objects
     many = {"images": 2000}
     assert choice(plan(many), "size").value == "256"
     assert choice(plan(many | {"below_cell": TINY}), "size").value == "320"
-    growing = {"starts": ("mb3-small",)}  # 10 epochs of images that grow are enough, and 2 are not
+    growing = {"starts": ("mb3-small",)}  # 10 passes over images that grow are enough, and 2 are not
     assert choice(plan(many | growing), "size").value == "320"
     assert choice(plan({"images": 10_000} | growing), "size").value == "256"
 
@@ -186,17 +186,17 @@ def test_objects_that_look_alike_are_mirrored_and_rotated(looks: Looks, flip: st
 def test_few_images_train_for_less_than_the_time() -> None:
     made = plan({"images": 20, "validation": 2}, minutes=30.0)
     assert command(made, "train-ssd").settings["minutes"] == 10.0  # 24,000 images at 40 a second
-    assert choice(made, "length").reason == "about 1200 epochs of 20 images are enough; 30 minutes would be there"
+    assert choice(made, "length").reason == "about 1200 passes over 20 images are enough; 30 minutes would be there"
 
 
 def test_too_little_time_names_the_time_for_a_sensible_length() -> None:
     hurried = {"images": 30_000, "speed": 80.0}
     made = plan(hurried, minutes=5.0)
-    assert choice(made, "size").reason == "320 would have only 0.8 epochs in the time, 256 has 1.2 epochs"
-    assert choice(made, "length").reason == (  # 20 epochs: 600,000 images at 80 × (320 / 256)² = 125 a second
-        "about 1.2 epochs of 30000 images, which is little: 20 take about 80 minutes"
+    assert choice(made, "size").reason == "320 would have only 0.8 passes in the time, 256 has 1.2 passes"
+    assert choice(made, "length").reason == (  # 20 passes: 600,000 images at 80 × (320 / 256)² = 125 a second
+        "about 1.2 passes over 30000 images, which is little: 20 take about 80 minutes"
     )
-    assert choice(plan(hurried, minutes=4.0), "length").reason.startswith("about 1 epoch of 30000 images, ")
+    assert choice(plan(hurried, minutes=4.0), "length").reason.startswith("about 1 pass over 30000 images, ")
 
 
 def test_masks_are_for_computers_and_their_absence_on_a_phone_is_explained() -> None:

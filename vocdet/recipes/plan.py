@@ -24,13 +24,13 @@ BASE_SIZE = {"phone": 320, "pi": 320, "cpu": 320, "gpu": 512}  # pixels of the i
 LARGEST_SIZE = {"phone": 512, "pi": 320, "cpu": 640, "gpu": 640}
 SMALLEST_INPUT = 256
 FEW_SMALL = 0.05  # share of objects under a cell of the finest map that an input may have
-SMALLER_LOSES = 0.05  # of the objects, at most, when a smaller input makes room for more epochs
+SMALLER_LOSES = 0.05  # of the objects, at most, when a smaller input makes room for more passes
 TILED_FROM = 0.25  # share of objects under a cell, at the largest input, from which tiles pay
 TILED_SIDE = 2  # images must be larger than the input by this factor
 TILED_OBJECT = 24  # pixels that a typical object should have in the input
-FEW_EPOCHS, MANY_EPOCHS = 20, 30  # in which a larger input or net is not learned, and in which it is
-FEWEST_EPOCHS = 3  # in which images that grow are learned no better at a smaller input; docs/tried.md
-ENOUGH_EPOCHS, ENOUGH_SAMPLES = 150, 24_000  # of a detector that starts from a pretrained backbone
+FEW_PASSES, MANY_PASSES = 20, 30  # in which a larger input or net is not learned, and in which it is
+FEWEST_PASSES = 3  # in which images that grow are learned no better at a smaller input; docs/tried.md
+ENOUGH_PASSES, ENOUGH_SAMPLES = 150, 24_000  # of a detector that starts from a pretrained backbone
 CLASSIFIER_SHARE = 0.15  # of the minutes
 CLASSIFIER_LABELS = 4  # from which a classifier first pays
 SHORTEST_CLASSIFIER = 0.5  # minutes
@@ -215,10 +215,10 @@ def _net(facts: TrainingFacts, request: PlanRequest, command: CommandName, minut
     small = "fast on every device"
     if request.target == "gpu":
         speed = _speed(facts, command, "mb3-large", BASE_SIZE["gpu"])
-        epochs = _epochs_in(facts, speed, minutes)
-        if epochs >= MANY_EPOCHS:
-            return _choice(request, "net", "mb3-large", f"for a gpu; about {_about(epochs)} in the time")
-        small = f"mb3-large would have only {_about(epochs)} in the time"
+        passes = _passes_in(facts, speed, minutes)
+        if passes >= MANY_PASSES:
+            return _choice(request, "net", "mb3-large", f"for a gpu; about {_about(passes)} in the time")
+        small = f"mb3-large would have only {_about(passes)} in the time"
     return _choice(request, "net", "mb3-small", small)
 
 
@@ -230,21 +230,21 @@ def _size(facts: TrainingFacts, request: PlanRequest, command: CommandName, net:
         side for side in shares if base <= side <= LARGEST_SIZE[request.target] and side <= min(beyond, default=side)
     ]
 
-    def epochs(side: int) -> float:
-        return _epochs_in(facts, _speed(facts, command, net.settings["net"], side), minutes)
+    def passes(side: int) -> float:
+        return _passes_in(facts, _speed(facts, command, net.settings["net"], side), minutes)
 
     wanted = next((side for side in sides if shares[side] <= FEW_SMALL), max(sides, default=base))
-    affordable = [side for side in sides if side <= wanted and (side <= REFERENCE or epochs(side) >= FEW_EPOCHS)]
+    affordable = [side for side in sides if side <= wanted and (side <= REFERENCE or passes(side) >= FEW_PASSES)]
     size = max(affordable, default=base)
     small = shares.get(size, 0.0)
     reason = f"{small:.0%} of objects are smaller than 16 pixels"
-    few = FEWEST_EPOCHS if net.settings["net"] in facts.starts and command == "train-ssd" else FEW_EPOCHS
+    few = FEWEST_PASSES if net.settings["net"] in facts.starts and command == "train-ssd" else FEW_PASSES
     smaller = [s for s in shares if SMALLEST_INPUT <= s < size and shares[s] <= small + SMALLER_LOSES]
     if size < wanted:
-        reason += f"; {wanted} would have only {_about(epochs(wanted))} in the time"
-    elif smaller and epochs(size) < few:
-        short, size = f"{size} would have only {_about(epochs(size))} in the time", max(smaller)
-        reason = f"{short}, {size} has {_about(epochs(size))}"
+        reason += f"; {wanted} would have only {_about(passes(wanted))} in the time"
+    elif smaller and passes(size) < few:
+        short, size = f"{size} would have only {_about(passes(size))} in the time", max(smaller)
+        reason = f"{short}, {size} has {_about(passes(size))}"
     return _choice(request, "size", size, reason)
 
 
@@ -311,7 +311,7 @@ def _classifier_minutes(facts: TrainingFacts, request: PlanRequest, *, started: 
     if facts.labels < CLASSIFIER_LABELS or request.minutes * CLASSIFIER_SHARE < SHORTEST_CLASSIFIER:
         return 0.0
     crops = facts.speed * (REFERENCE / CROP) ** 2  # per second
-    enough = ENOUGH_EPOCHS * facts.objects / crops / 60 if crops else request.minutes
+    enough = ENOUGH_PASSES * facts.objects / crops / 60 if crops else request.minutes
     return round(max(SHORTEST_CLASSIFIER, min(request.minutes * CLASSIFIER_SHARE, enough)), 2)
 
 
@@ -373,14 +373,14 @@ def _length(
     if tile:
         reason = "an epoch depends on the number of tiles with objects"
         return Choice("length", counted(left, "minute"), reason, "train-ssd", {"minutes": round(left, 2)})
-    enough = max(ENOUGH_EPOCHS * facts.images, ENOUGH_SAMPLES) / speed / 60 if speed else left
+    enough = max(ENOUGH_PASSES * facts.images, ENOUGH_SAMPLES) / speed / 60 if speed else left
     minutes = round(max(min(left, enough), 0.01), 2)
-    epochs = _epochs_in(facts, speed, minutes)
-    reason = f"about {_about(epochs)} of {counted(facts.images, 'image')}"
+    passes = _passes_in(facts, speed, minutes)
+    reason = f"about {_about(passes)} over {counted(facts.images, 'image')}"
     if enough < left:
         reason += f" are enough; {counted(left, 'minute')} would be there"
-    elif speed and epochs < FEW_EPOCHS:
-        reason += f", which is little: {FEW_EPOCHS} take about {ceil(left * FEW_EPOCHS / epochs)} minutes"
+    elif speed and passes < FEW_PASSES:
+        reason += f", which is little: {FEW_PASSES} take about {ceil(left * FEW_PASSES / passes)} minutes"
     return Choice("length", counted(minutes, "minute"), reason, "train-ssd", {"minutes": minutes})
 
 
@@ -391,13 +391,13 @@ def _speed(facts: TrainingFacts, command: CommandName, net: object, size: object
     return facts.speed / cost * (REFERENCE / float(str(size))) ** 2
 
 
-def _epochs_in(facts: TrainingFacts, speed: float, minutes: float) -> float:
+def _passes_in(facts: TrainingFacts, speed: float, minutes: float) -> float:
     return 60 * minutes * speed / max(1, facts.images)
 
 
-def _about(epochs: float) -> str:
-    """A number of epochs, rounded."""
-    return counted(round(epochs, 1) if epochs < 10 else round(epochs), "epoch")
+def _about(passes: float) -> str:
+    """A number of passes over the images, rounded."""
+    return counted(round(passes, 1) if passes < 10 else round(passes), "pass", "passes")
 
 
 def _recipe(command: CommandName, net: object) -> str:
