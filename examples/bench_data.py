@@ -81,8 +81,11 @@ def samples(data: Path, cache: Any, everything: bool) -> Any:
 def time_torchvision(data: Path) -> dict[str, Speed]:
     """The speed of torchvision's pipeline, which decodes in every epoch."""
     from examples.torchvision_samples import torchvision_batches
+    from vocdet.formats.scan import Source
+    from vocdet.workflows.load import load_dataset
 
-    return {"first epoch": timed(torchvision_batches(data, batch=BATCH, workers=CORES))}
+    dataset = load_dataset(Source(data)).dataset
+    return {"first epoch": timed(torchvision_batches(dataset, batch=BATCH, workers=CORES))}
 
 
 def timed(batches: Iterable[Any]) -> Speed:

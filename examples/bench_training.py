@@ -105,8 +105,8 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
     from examples.torchvision_samples import torchvision_batches
     from vocdet.workflows.load import load_dataset
 
-    labels = load_dataset(Source(data)).dataset.labels
-    model = torchvision_model(net, len(labels) + 1).train()
+    dataset = load_dataset(Source(data)).dataset
+    model = torchvision_model(net, len(dataset.labels) + 1).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)
 
     def step(batch: Any) -> None:
@@ -116,7 +116,7 @@ def time_torchvision(data: Path, net: str, steps: int) -> Speed:
         losses.backward()
         optimizer.step()
 
-    loader = torchvision_batches(data, batch=BATCH, workers=os.cpu_count() or 1)
+    loader = torchvision_batches(dataset, batch=BATCH, workers=os.cpu_count() or 1)
     return _timed(chain.from_iterable(loader for _ in count()), step, steps)
 
 

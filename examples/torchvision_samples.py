@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from vocdet.data.dataset import Dataset
 
-def torchvision_batches(data: Path, *, batch: int, workers: int) -> Any:
+
+def torchvision_batches(dataset: Dataset, *, batch: int, workers: int) -> Any:
     """A DataLoader of (images, targets), augmented as by `data_augmentation="ssdlite"`; its model resizes them."""
     import torch
     from PIL import Image
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
-    from vocdet.formats.scan import Source
-    from vocdet.workflows.load import load_dataset
-
-    dataset = load_dataset(Source(data)).dataset
     transforms = v2.Compose(
         [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float, scale=True),
          v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY), v2.SanitizeBoundingBoxes(), v2.ToPureTensor()]
