@@ -1,23 +1,48 @@
-"""A finished training continues with a new schedule, from its last weights, their average and its optimizer."""
+"""A training continues: an interrupted one as it was, a finished one with a new schedule.
+
+Both continue from the last weights, their average and the optimizer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import msgspec
 
+from vocdet.data.dataset import Dataset
 from vocdet.errors import RunError
 from vocdet.recipes.scaling import scaled
 from vocdet.recipes.schema import R, changed
-from vocdet.runs.resume import LENGTHS, UnfinishedRun
+from vocdet.runs.resume import LENGTHS, UnfinishedRun, as_adjusted, check_unchanged, open_unfinished
 from vocdet.training.state import Record
 from vocdet.wording import counted
 
 SCHEDULE = (*LENGTHS, "schedule", "steps", "warm", "lr", "stop_at_ap", "stop_at_mask_ap")  # may change with them
 
 
-def with_new_schedule(unfinished: UnfinishedRun, recipe: R, given: Collection[str]) -> tuple[UnfinishedRun, R]:
+def continued(
+    run: Path,
+    task: str,
+    recipe: R,
+    given: Collection[str],
+    labels: Sequence[str],
+    splits: Mapping[str, Dataset | None],
+) -> tuple[UnfinishedRun, R]:
+    """A run of a task to continue, and its recipe as it was adjusted to the data and the machine.
+
+    `recipe` is what the run was asked for, `given` are the settings that name the new schedule of a finished run.
+    Whatever else differs from what the run started with is a `RunError`.
+    """
+    unfinished = open_unfinished(run, task)
+    recipe = as_adjusted(unfinished, recipe, given)
+    unfinished, recipe = _with_new_schedule(unfinished, recipe, given)
+    check_unchanged(unfinished, recipe, labels, splits)
+    return unfinished, recipe
+
+
+def _with_new_schedule(unfinished: UnfinishedRun, recipe: R, given: Collection[str]) -> tuple[UnfinishedRun, R]:
     """A finished run at the start of a new schedule, and the recipe that has only the `given` lengths of `LENGTHS`.
 
     `epochs` and `max_steps` count from the start of the run, `minutes` from now on. Without any, or with fewer epochs

@@ -84,7 +84,7 @@ def refuse_running(run: Path) -> None:
 
 
 def open_unfinished(run: Path, task: str) -> UnfinishedRun:
-    """The whole state of a run of this task; `prolong.with_new_schedule` continues a finished one."""
+    """The whole state of a run of this task, which may be finished; see `prolong.continued`."""
     record, tensors = read_state(_state_file(run))
     if record.about.task != task:
         hint = f"it is a run of task {record.about.task}: resume it with the training of that task"

@@ -34,8 +34,8 @@ from vocdet.runs.image_record import write_image_digests
 from vocdet.runs.keeping import FEWEST, TrainingSummary, Verdict, is_surely_better, mean_bounds, share_bounds
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.pictures import crop_sheet
-from vocdet.runs.prolong import with_new_schedule
-from vocdet.runs.resume import as_adjusted, check_unchanged, open_unfinished, resumed_model
+from vocdet.runs.prolong import continued
+from vocdet.runs.resume import UnfinishedRun, resumed_model
 from vocdet.runs.setup import (
     RunOptions,
     blank_batches,
@@ -115,12 +115,10 @@ def backbone_events(
     data = TrainingData.of(dataset, recipe.data.split)
     _check_labels(data, source.path, folder=folder)
     train, val = data.train, data.val
-    asked = recipe
-    unfinished = open_unfinished(options.resume, "backbone") if options.resume else None
-    if unfinished:
-        recipe = as_adjusted(unfinished, recipe, options.given)
-        unfinished, recipe = with_new_schedule(unfinished, recipe, options.given)
-        check_unchanged(unfinished, recipe, dataset.labels, {"train": train, "val": val})
+    asked, splits = recipe, {"train": train, "val": val}
+    unfinished: UnfinishedRun | None = None
+    if options.resume:
+        unfinished, recipe = continued(options.resume, "backbone", recipe, options.given, dataset.labels, splits)
         initial = resumed_model(unfinished, Classifier)
     else:
         adjusted = with_length(recipe, len(train.objects), options.given)
@@ -146,7 +144,7 @@ def backbone_events(
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, origin, options, unfinished, asked=asked)
         if group.first and not unfinished:
-            write_image_digests(run, dataset.labels, {"train": train, "val": val})
+            write_image_digests(run, dataset.labels, splits)
             write_left_out(run, left_out)
         best: NDArray[np.int64] | None = None
         for event in training.events(crops, validator, data.record()):

@@ -33,8 +33,8 @@ from vocdet.runs.keeping import TrainingSummary
 from vocdet.runs.left_out import write_left_out
 from vocdet.runs.maskrcnn import MASK_RCNN
 from vocdet.runs.page_facts import page_facts
-from vocdet.runs.prolong import with_new_schedule
-from vocdet.runs.resume import as_adjusted, check_unchanged, open_unfinished, resumed_model
+from vocdet.runs.prolong import continued
+from vocdet.runs.resume import UnfinishedRun, resumed_model
 from vocdet.runs.setup import RunOptions, check_run_folder, image_cache, run_folder, with_batch
 from vocdet.runs.ssd import SSD
 from vocdet.runs.training_run import Note, TrainingRun
@@ -116,12 +116,10 @@ def training_events(
         hint = "choose other splits with `vocdet.split(dataset)`, or annotate more of these images"
         raise data.no_objects(source.path, hint=hint)
     notes = other_readings(loaded.scan) + data.notes(validates=val is not None) + family.check(train, recipe)
-    asked = recipe
-    unfinished = open_unfinished(options.resume, family.task) if options.resume else None
-    if unfinished:
-        recipe = as_adjusted(unfinished, recipe, options.given)
-        unfinished, recipe = with_new_schedule(unfinished, recipe, options.given)
-        check_unchanged(unfinished, recipe, train.labels, {"train": train, "val": val})
+    asked, splits = recipe, {"train": train, "val": val}
+    unfinished: UnfinishedRun | None = None
+    if options.resume:
+        unfinished, recipe = continued(options.resume, family.task, recipe, options.given, train.labels, splits)
         initial = resumed_model(unfinished, family.model)
     else:
         adjusted = with_rate(with_length(recipe, len(shown), options.given), len(shown), options.given)
@@ -157,7 +155,7 @@ def training_events(
         )  # fmt: skip
         training = TrainingRun(run, recipe, task, info, origin, options, unfinished, asked=asked)
         if group.first and not unfinished:
-            write_image_digests(run, train.labels, {"train": train, "val": val})
+            write_image_digests(run, train.labels, splits)
             write_left_out(run, loaded.left_out)
         best: EvalReport | None = None
         samples = family.samples(model, shown, recipe, image_cache(recipe.data))
